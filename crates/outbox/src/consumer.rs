@@ -1,0 +1,293 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use diesel::QueryableByName;
+use diesel::sql_types::{Array, BigInt, Binary, Integer, Jsonb, SmallInt, Text, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+use futures::{FutureExt, StreamExt};
+use pg::{Conn, Pg};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::delivery::Subscription;
+use crate::parking;
+use crate::{PUBLISHED, delivery};
+
+const SHARDS: i16 = 8;
+const BATCH: i32 = 200;
+const IDLE: Duration = Duration::from_millis(250);
+const FIRST: Duration = Duration::from_millis(2);
+const LEASE_RENEWAL: Duration = Duration::from_millis(1500);
+/// Streams of one batch that are handled at the same time.
+const CONCURRENCY: usize = 8;
+
+/// Tails the bus for one subscriber and applies its handlers.
+#[derive(Debug)]
+pub struct Consumer {
+    pg: Pg,
+    subscription: Arc<Subscription>,
+    owner: Uuid,
+}
+
+#[derive(QueryableByName, Debug, Clone)]
+pub(crate) struct Event {
+    #[diesel(sql_type = SmallInt)]
+    pub shard: i16,
+    #[diesel(sql_type = Text)]
+    pub xid: String,
+    #[diesel(sql_type = BigInt)]
+    pub gpos: i64,
+    #[diesel(sql_type = BigInt)]
+    pub fence: i64,
+    #[diesel(sql_type = SqlUuid)]
+    pub tenant_id: Uuid,
+    #[diesel(sql_type = SqlUuid)]
+    pub stream_id: Uuid,
+    #[diesel(sql_type = Integer)]
+    pub version: i32,
+    #[diesel(sql_type = SqlUuid)]
+    pub event_id: Uuid,
+    #[diesel(sql_type = Text)]
+    pub r#type: String,
+    #[diesel(sql_type = Binary)]
+    pub payload: Vec<u8>,
+    #[diesel(sql_type = Jsonb)]
+    pub meta: serde_json::Value,
+}
+
+impl Consumer {
+    /// A consumer that writes through a service's door.
+    pub fn new(pg: Pg, subscription: Subscription) -> Self {
+        Self { pg, subscription: Arc::new(subscription), owner: Uuid::now_v7() }
+    }
+
+    /// Runs until cancelled; then gives its shards back, so that another process need not wait for the lease.
+    pub async fn run(self, cancel: CancellationToken) {
+        let mut published = PUBLISHED.subscribe();
+        let mut pause = FIRST;
+        let mut renewed: Option<Instant> = None;
+        let mut parked_looked = Instant::now();
+        while !cancel.is_cancelled() {
+            if renewed.is_none_or(|at| at.elapsed() >= LEASE_RENEWAL) {
+                match self.lease().await {
+                    Ok(()) => renewed = Some(Instant::now()),
+                    Err(error) => tracing::warn!(consumer = self.subscription.consumer, %error, "no lease"),
+                }
+            }
+            if parked_looked.elapsed() >= Duration::from_millis(500) {
+                parked_looked = Instant::now();
+                parking::retry_due(&self.pg, &self.subscription).await;
+            }
+            let handled = match self.step().await {
+                Ok(handled) => handled,
+                Err(error) => {
+                    tracing::warn!(consumer = self.subscription.consumer, %error, "consumer step failed");
+                    pause = IDLE;
+                    0
+                }
+            };
+            if handled > 0 {
+                pause = FIRST;
+                continue;
+            }
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                changed = published.changed() => {
+                    if changed.is_err() { break }
+                    pause = FIRST;
+                }
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(IDLE),
+            }
+        }
+        self.release().await;
+    }
+
+    async fn lease(&self) -> Result<(), pg::Error> {
+        let (consumer, owner) = (self.subscription.consumer, self.owner);
+        self.pg
+            .worker("outbox.lease", move |conn: &mut Conn| {
+                async move {
+                    diesel::sql_query(
+                        "INSERT INTO om_bus.cursors (consumer, shard) SELECT $1, generate_series(0, $2 - 1) \
+                         ON CONFLICT DO NOTHING",
+                    )
+                    .bind::<Text, _>(consumer)
+                    .bind::<Integer, _>(i32::from(SHARDS))
+                    .execute(conn)
+                    .await?;
+                    // The fence rises with every change of owner: a zombie's acknowledgement hits no row.
+                    diesel::sql_query(
+                        "UPDATE om_bus.cursors SET owner = $2, lease_until = now() + interval '5 s', \
+                         fence = fence + CASE WHEN owner = $2 THEN 0 ELSE 1 END \
+                         WHERE consumer = $1 AND (owner = $2 OR lease_until < now())",
+                    )
+                    .bind::<Text, _>(consumer)
+                    .bind::<SqlUuid, _>(owner)
+                    .execute(conn)
+                    .await?;
+                    Ok(())
+                }
+                .boxed()
+            })
+            .await
+    }
+
+    async fn release(&self) {
+        let (consumer, owner) = (self.subscription.consumer, self.owner);
+        let result = self
+            .pg
+            .worker("outbox.release", move |conn: &mut Conn| {
+                async move {
+                    diesel::sql_query(
+                        "UPDATE om_bus.cursors SET lease_until = '-infinity' WHERE consumer = $1 AND owner = $2",
+                    )
+                    .bind::<Text, _>(consumer)
+                    .bind::<SqlUuid, _>(owner)
+                    .execute(conn)
+                    .await?;
+                    Ok(())
+                }
+                .boxed()
+            })
+            .await;
+        if let Err(error) = result {
+            tracing::warn!(consumer, %error, "shards not given back; they free themselves in 5 s");
+        }
+    }
+
+    /// Handles one batch: streams beside each other, events of a stream one after the other, then one acknowledgement.
+    async fn step(&self) -> Result<usize, pg::Error> {
+        let batch = self.poll().await?;
+        let mut positions: BTreeMap<i16, (String, i64, i64)> = BTreeMap::new();
+        let mut streams: BTreeMap<(Uuid, Uuid), Vec<Event>> = BTreeMap::new();
+        let seen = batch.len();
+        for event in batch {
+            positions.insert(event.shard, (event.xid.clone(), event.gpos, event.fence));
+            if self.subscription.handlers.contains_key(event.r#type.as_str()) {
+                streams.entry((event.tenant_id, event.stream_id)).or_default().push(event);
+            }
+        }
+        if positions.is_empty() {
+            return Ok(0);
+        }
+        let outcomes: Vec<Result<(), pg::Error>> = futures::stream::iter(streams.into_values())
+            .map(|events| async move {
+                for event in events {
+                    delivery_of(&self.pg, &self.subscription, event).await?;
+                }
+                Ok(())
+            })
+            .buffer_unordered(CONCURRENCY)
+            .collect()
+            .await;
+        // A failure here means that not even parking worked: nothing is acknowledged, the batch comes again.
+        outcomes.into_iter().collect::<Result<Vec<()>, _>>()?;
+        self.acknowledge(positions).await?;
+        Ok(seen)
+    }
+
+    /// What is new on the shards this process holds: wanted events, and the last of each shard to move on behind.
+    async fn poll(&self) -> Result<Vec<Event>, pg::Error> {
+        let (consumer, owner, types) = (self.subscription.consumer, self.owner, self.subscription.types());
+        self.pg
+            .worker("outbox.poll", move |conn: &mut Conn| {
+                let types = types.clone();
+                async move {
+                    let rows = diesel::sql_query(include_str!("poll.sql"))
+                        .bind::<Text, _>(consumer)
+                        .bind::<SqlUuid, _>(owner)
+                        .bind::<Array<Text>, _>(types)
+                        .bind::<Integer, _>(BATCH)
+                        .load(conn)
+                        .await?;
+                    Ok(rows)
+                }
+                .boxed()
+            })
+            .await
+    }
+
+    async fn acknowledge(&self, positions: BTreeMap<i16, (String, i64, i64)>) -> Result<(), pg::Error> {
+        let consumer = self.subscription.consumer;
+        let expected = positions.len();
+        let moved = self
+            .pg
+            .worker("outbox.acknowledge", move |conn: &mut Conn| {
+                let shards: Vec<i16> = positions.keys().copied().collect();
+                let xids: Vec<String> = positions.values().map(|(xid, _, _)| xid.clone()).collect();
+                let gpos: Vec<i64> = positions.values().map(|(_, gpos, _)| *gpos).collect();
+                let fences: Vec<i64> = positions.values().map(|(_, _, fence)| *fence).collect();
+                async move {
+                    let moved = diesel::sql_query(
+                        "UPDATE om_bus.cursors c SET xid = p.xid::xid8, gpos = p.gpos \
+                         FROM unnest($2, $3, $4, $5) AS p (shard, xid, gpos, fence) \
+                         WHERE c.consumer = $1 AND c.shard = p.shard AND c.fence = p.fence",
+                    )
+                    .bind::<Text, _>(consumer)
+                    .bind::<Array<SmallInt>, _>(shards)
+                    .bind::<Array<Text>, _>(xids)
+                    .bind::<Array<BigInt>, _>(gpos)
+                    .bind::<Array<BigInt>, _>(fences)
+                    .execute(conn)
+                    .await?;
+                    Ok(moved)
+                }
+                .boxed()
+            })
+            .await?;
+        if moved < expected {
+            tracing::warn!(consumer, "another process took over some shards");
+        }
+        Ok(())
+    }
+}
+
+/// Runs the handler of one event, a few times if need be; parks the event when that does not help.
+async fn delivery_of(pg: &Pg, subscription: &Arc<Subscription>, event: Event) -> Result<(), pg::Error> {
+    const PAUSES: [Duration; 4] =
+        [Duration::from_millis(10), Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(600)];
+    let mut tries = PAUSES.iter();
+    loop {
+        match parking::apply(pg, subscription, &event).await {
+            Ok(()) => return Ok(()),
+            Err(error) => {
+                let Some(pause) = tries.next() else {
+                    tracing::error!(consumer = subscription.consumer, event = %event.event_id, r#type = event.r#type,
+                        %error, "event parked");
+                    metrics::counter!("outbox_parked_total", "consumer" => subscription.consumer).increment(1);
+                    return parking::park(pg, subscription, event, &error.to_string()).await;
+                };
+                tokio::time::sleep(*pause).await;
+            }
+        }
+    }
+}
+
+impl Event {
+    pub(crate) fn delivery(&self, consumer: &'static str) -> delivery::Delivery {
+        let meta: Meta = serde_json::from_value(self.meta.clone()).unwrap_or_default();
+        let cause = ctx::Cause {
+            correlation_id: meta.correlation_id,
+            causation_id: ids::EventId::from_uuid(self.event_id).to_string(),
+            traceparent: meta.traceparent,
+        };
+        let tenant = ids::TenantId::from_uuid(self.tenant_id);
+        delivery::Delivery {
+            ctx: ctx::Ctx::service(consumer, tenant, cause, jiff::Timestamp::now()),
+            event_id: self.event_id,
+            type_name: self.r#type.clone(),
+            stream: self.stream_id,
+            version: self.version,
+            payload: self.payload.clone(),
+        }
+    }
+}
+
+/// The part of an event's meta that continues the chain of causes.
+#[derive(serde::Deserialize, Default)]
+struct Meta {
+    correlation_id: String,
+    #[serde(default)]
+    traceparent: Option<String>,
+}

@@ -1,0 +1,257 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use diesel_async::methods::LoadQuery;
+use diesel_async::pooled_connection::AsyncDieselConnectionManager;
+use diesel_async::pooled_connection::deadpool::{Object, Pool};
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
+use futures::future::BoxFuture;
+use ids::TenantId;
+use tokio::sync::watch;
+use tracing::Instrument;
+
+use crate::{Conn, Error};
+
+/// How often a transaction is repeated when the database asks for it.
+const REPEATS: u32 = 5;
+/// How long a caller waits for a connection before it is told that there is too much at once.
+const POOL_WAIT: Duration = Duration::from_secs(2);
+
+/// Where a database is: a connection string with `{role}` where the role's name goes.
+#[derive(Debug, Clone)]
+pub struct Target(String);
+
+impl Target {
+    /// A connection string such as `postgresql://{role}@/ordermesh?host=/run/ordermesh`.
+    pub fn new(template: impl Into<String>) -> Self {
+        Self(template.into())
+    }
+
+    /// The connection string of a role.
+    pub fn url(&self, role: &str) -> String {
+        self.0.replace("{role}", role)
+    }
+}
+
+/// A service's way to its schema.
+#[derive(Clone)]
+pub struct Pg {
+    service: &'static str,
+    app: Pool<Conn>,
+    worker: Pool<Conn>,
+    commits: Arc<watch::Sender<u64>>,
+}
+
+impl std::fmt::Debug for Pg {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pg").field("service", &self.service).finish_non_exhaustive()
+    }
+}
+
+enum Mode {
+    Write,
+    Read,
+}
+
+impl Pg {
+    /// Prepares the pools of a service; connections are made when they are needed.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when the pool cannot be built.
+    pub fn connect(service: &'static str, target: &Target, pool_size: usize) -> Result<Self, Error> {
+        let role = format!("om_{service}");
+        let pool = |url: String, size: usize| {
+            Pool::builder(AsyncDieselConnectionManager::<Conn>::new(url))
+                .max_size(size)
+                .wait_timeout(Some(POOL_WAIT))
+                .runtime(deadpool::Runtime::Tokio1)
+                .build()
+                .map_err(|_| Error::Busy)
+        };
+        Ok(Self {
+            service,
+            app: pool(target.url(&role), pool_size)?,
+            // Relay, claims and sweeps take turns; three never starve each other.
+            worker: pool(target.url(&format!("{role}_worker")), 3)?,
+            commits: Arc::new(watch::Sender::new(0)),
+        })
+    }
+
+    /// Name of the service.
+    pub fn service(&self) -> &'static str {
+        self.service
+    }
+
+    /// Runs a transaction that writes inside one tenant.
+    ///
+    /// The body runs again when the database reports a serialization failure or a deadlock, so it must have no effect
+    /// outside the connection.
+    ///
+    /// # Errors
+    /// Whatever the body says; [`Error::Busy`] when no connection is free in time.
+    ///
+    /// # Cancel safety
+    /// The transaction runs to its end when the future is dropped.
+    pub async fn tx<T, F>(&self, name: &'static str, tenant: TenantId, body: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> Fn(&'c mut Conn) -> BoxFuture<'c, Result<T, Error>> + Send + Sync + 'static,
+    {
+        let result = self.passage(name, self.app.clone(), Some(tenant), Mode::Write, body).await;
+        if result.is_ok() {
+            self.committed();
+        }
+        result
+    }
+
+    /// Runs a read-only transaction inside one tenant.
+    ///
+    /// # Errors
+    /// As [`Pg::tx`].
+    pub async fn read<T, F>(&self, name: &'static str, tenant: TenantId, body: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> Fn(&'c mut Conn) -> BoxFuture<'c, Result<T, Error>> + Send + Sync + 'static,
+    {
+        self.passage(name, self.app.clone(), Some(tenant), Mode::Read, body).await
+    }
+
+    /// Runs a transaction of the worker's narrow role, which sees due work of every tenant but not what it is about.
+    ///
+    /// # Errors
+    /// As [`Pg::tx`].
+    pub async fn worker<T, F>(&self, name: &'static str, body: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> Fn(&'c mut Conn) -> BoxFuture<'c, Result<T, Error>> + Send + Sync + 'static,
+    {
+        self.passage(name, self.worker.clone(), None, Mode::Write, body).await
+    }
+
+    /// Calls one SQL function in one round trip; the function sets the tenant as its first line and commits by itself.
+    ///
+    /// # Errors
+    /// [`Error::Db`], [`Error::Busy`].
+    ///
+    /// # Cancel safety
+    /// The statement runs to its end when the future is dropped.
+    pub async fn call<U, Q>(&self, name: &'static str, query: Q) -> Result<U, Error>
+    where
+        U: Send + 'static,
+        Q: RunQueryDsl<Conn> + LoadQuery<'static, Conn, U> + Send + 'static,
+    {
+        let pool = self.app.clone();
+        let task = async move {
+            let mut conn = checkout(&pool).await?;
+            let result = query.get_result::<U>(&mut *conn).await.map_err(Error::from);
+            if matches!(&result, Err(error) if gone(error)) {
+                drop(Object::take(conn));
+            }
+            result
+        };
+        let result = self.measured(name, task).await;
+        if result.is_ok() {
+            self.committed();
+        }
+        result
+    }
+
+    /// Tells relay and saga engine of this process that something may be due.
+    pub fn committed(&self) {
+        self.commits.send_modify(|count| *count += 1);
+    }
+
+    /// Changes whenever something was committed through this door.
+    pub fn commits(&self) -> watch::Receiver<u64> {
+        self.commits.subscribe()
+    }
+
+    async fn passage<T, F>(
+        &self,
+        name: &'static str,
+        pool: Pool<Conn>,
+        tenant: Option<TenantId>,
+        mode: Mode,
+        body: F,
+    ) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> Fn(&'c mut Conn) -> BoxFuture<'c, Result<T, Error>> + Send + Sync + 'static,
+    {
+        let begin = match (&mode, tenant) {
+            (Mode::Write, Some(tenant)) => format!("BEGIN; SET LOCAL app.tenant = '{}'", tenant.uuid()),
+            (Mode::Read, Some(tenant)) => format!("BEGIN READ ONLY; SET LOCAL app.tenant = '{}'", tenant.uuid()),
+            (_, None) => "BEGIN".to_owned(),
+        };
+        let task = async move {
+            let mut attempt = 1;
+            loop {
+                let mut conn = checkout(&pool).await?;
+                match transaction(&mut conn, &begin, &body).await {
+                    Err(error) if error.transient() && attempt < REPEATS => attempt += 1,
+                    Err(error) => {
+                        if gone(&error) {
+                            drop(Object::take(conn));
+                        }
+                        return Err(error);
+                    }
+                    Ok(value) => return Ok(value),
+                }
+            }
+        };
+        self.measured(name, task).await
+    }
+
+    async fn measured<T, F>(&self, name: &'static str, task: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let start = Instant::now();
+        let result = match tokio::spawn(task.in_current_span()).await {
+            Ok(result) => result,
+            Err(join) if join.is_panic() => std::panic::resume_unwind(join.into_panic()),
+            Err(_) => Err(Error::Aborted),
+        };
+        let outcome = result.as_ref().map_or_else(Error::outcome, |_| "ok");
+        metrics::counter!("pg_operations_total", "operation" => name, "outcome" => outcome).increment(1);
+        metrics::histogram!("pg_operation_duration_seconds", "operation" => name).record(start.elapsed().as_secs_f64());
+        result
+    }
+}
+
+async fn checkout(pool: &Pool<Conn>) -> Result<Object<Conn>, Error> {
+    pool.get().await.map_err(|error| {
+        tracing::warn!(error = %error, "no database connection");
+        Error::Busy
+    })
+}
+
+/// BEGIN and the tenant travel together; diesel's transaction manager would make a round trip of each.
+async fn transaction<T, F>(conn: &mut Conn, begin: &str, body: &F) -> Result<T, Error>
+where
+    F: for<'c> Fn(&'c mut Conn) -> BoxFuture<'c, Result<T, Error>>,
+{
+    conn.batch_execute(begin).await?;
+    match body(conn).await {
+        Ok(value) => {
+            conn.batch_execute("COMMIT").await?;
+            Ok(value)
+        }
+        Err(error) => {
+            conn.batch_execute("ROLLBACK").await?;
+            Err(error)
+        }
+    }
+}
+
+fn gone(error: &Error) -> bool {
+    use diesel::result::{DatabaseErrorKind, Error as DieselError};
+    match error {
+        Error::Db(DieselError::DatabaseError(kind, _)) => {
+            matches!(kind, DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand)
+        }
+        Error::Db(DieselError::BrokenTransactionManager) => true,
+        Error::Db(_) | Error::Fault(_) | Error::Busy | Error::Aborted => false,
+    }
+}

@@ -1,0 +1,398 @@
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use ctx::Ctx;
+use diesel::QueryableByName;
+use diesel::sql_types::{Array, BigInt, Integer, Jsonb, Nullable, SmallInt, Text, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+use fault::Fault;
+use futures::FutureExt;
+use ids::TenantId;
+use pg::{Conn, GroupCommit, Pg};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::advance::{self, Next, Picture, step_name};
+use crate::definition::{Definition, Outcome, Run};
+
+diesel::define_sql_function! {
+    /// Moves sagas of a tenant on; per item ok, look, lost or conflict.
+    fn saga_advance(tenant: SqlUuid, items: Jsonb) -> Jsonb;
+}
+
+/// Sagas one process drives at the same time.
+const IN_FLIGHT: usize = 64;
+const IDLE: Duration = Duration::from_millis(250);
+const LEASE_RENEWAL: Duration = Duration::from_millis(1500);
+
+/// Drives the sagas of a service; several processes share them by shard.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pg: Pg,
+    definitions: HashMap<(&'static str, i16), Definition>,
+    commits: GroupCommit<TenantId, Value, String>,
+    owner: Uuid,
+    room: Arc<Semaphore>,
+    busy: Mutex<HashSet<Uuid>>,
+    tasks: TaskTracker,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("service", &self.inner.pg.service()).finish_non_exhaustive()
+    }
+}
+
+#[derive(QueryableByName)]
+struct Due {
+    #[diesel(sql_type = SqlUuid)]
+    tenant_id: Uuid,
+    #[diesel(sql_type = SqlUuid)]
+    saga_id: Uuid,
+}
+
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = SqlUuid)]
+    saga_id: Uuid,
+    #[diesel(sql_type = Text)]
+    kind: String,
+    #[diesel(sql_type = SmallInt)]
+    def_rev: i16,
+    #[diesel(sql_type = Integer)]
+    seq: i32,
+    #[diesel(sql_type = SmallInt)]
+    step: i16,
+    #[diesel(sql_type = Text)]
+    phase: String,
+    #[diesel(sql_type = Integer)]
+    attempts: i32,
+    #[diesel(sql_type = Integer)]
+    signals: i32,
+    #[diesel(sql_type = Nullable<Text>)]
+    undo_reason: Option<String>,
+    #[diesel(sql_type = Jsonb)]
+    state: Value,
+    #[diesel(sql_type = Jsonb)]
+    cause: Value,
+}
+
+impl Engine {
+    /// An engine that knows these tables.
+    pub fn new(pg: Pg, definitions: Vec<Definition>) -> Self {
+        let door = pg.clone();
+        let commits = GroupCommit::new(50, move |tenant: TenantId, items: Vec<Value>| {
+            let pg = door.clone();
+            async move { commit(&pg, tenant, items).await }.boxed()
+        });
+        let definitions = definitions.into_iter().map(|table| ((table.kind, table.rev), table)).collect();
+        let inner = Inner {
+            pg,
+            definitions,
+            commits,
+            owner: Uuid::now_v7(),
+            room: Arc::new(Semaphore::new(IN_FLIGHT)),
+            busy: Mutex::default(),
+            tasks: TaskTracker::new(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Runs until cancelled; then lets the steps under way end, and gives its shards back.
+    pub async fn run(self, cancel: CancellationToken) {
+        let mut commits = self.inner.pg.commits();
+        let mut renewed: Option<Instant> = None;
+        while !cancel.is_cancelled() {
+            if renewed.is_none_or(|at| at.elapsed() >= LEASE_RENEWAL) {
+                match self.inner.lease(true).await {
+                    Ok(()) => renewed = Some(Instant::now()),
+                    Err(error) => tracing::warn!(service = self.inner.pg.service(), %error, "no saga lease"),
+                }
+            }
+            // Seen before the look, so that a commit during the look makes us look again.
+            commits.mark_unchanged();
+            let claimed = self.claim().await.unwrap_or_else(|error| {
+                tracing::warn!(service = self.inner.pg.service(), %error, "sagas not claimed");
+                0
+            });
+            if claimed > 0 {
+                continue;
+            }
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                changed = commits.changed() => if changed.is_err() { break },
+                () = tokio::time::sleep(IDLE) => {}
+            }
+        }
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+        if let Err(error) = self.inner.lease(false).await {
+            tracing::warn!(service = self.inner.pg.service(), %error, "saga shards free themselves in 5 s");
+        }
+    }
+
+    /// Starts driving what is due and fits; how many that were.
+    async fn claim(&self) -> Result<usize, pg::Error> {
+        let room = self.inner.room.available_permits();
+        if room == 0 {
+            // Somebody ends soon; wait for a seat instead of asking the database again.
+            drop(self.inner.room.acquire().await);
+            return Ok(1);
+        }
+        let due = self.inner.due(room).await?;
+        let mut by_tenant: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
+        for due in due {
+            by_tenant.entry(due.tenant_id).or_default().push(due.saga_id);
+        }
+        let mut claimed = 0;
+        for (tenant, sagas) in by_tenant {
+            for picture in self.inner.pictures(TenantId::from_uuid(tenant), sagas).await? {
+                let Ok(seat) = Arc::clone(&self.inner.room).try_acquire_owned() else { return Ok(claimed) };
+                if !self.inner.busy().insert(picture.saga_id) {
+                    continue;
+                }
+                claimed += 1;
+                let inner = Arc::clone(&self.inner);
+                self.inner.tasks.spawn(async move {
+                    let saga_id = picture.saga_id;
+                    inner.drive(picture).await;
+                    inner.busy().remove(&saga_id);
+                    drop(seat);
+                    // What became due meanwhile for this saga was hidden by the busy mark.
+                    inner.pg.committed();
+                });
+            }
+        }
+        Ok(claimed)
+    }
+}
+
+impl Inner {
+    fn busy(&self) -> std::sync::MutexGuard<'_, HashSet<Uuid>> {
+        self.busy.lock().expect("nothing panics while it holds the set")
+    }
+
+    async fn lease(&self, hold: bool) -> Result<(), pg::Error> {
+        let owner = self.owner;
+        self.pg
+            .worker("saga.lease", move |conn: &mut Conn| {
+                async move {
+                    let sql = if hold {
+                        "UPDATE shard_leases SET owner = $1, lease_until = now() + interval '5 s', \
+                         fence = fence + CASE WHEN owner = $1 THEN 0 ELSE 1 END \
+                         WHERE owner = $1 OR lease_until < now()"
+                    } else {
+                        "UPDATE shard_leases SET lease_until = '-infinity' WHERE owner = $1"
+                    };
+                    diesel::sql_query(sql).bind::<SqlUuid, _>(owner).execute(conn).await?;
+                    Ok(())
+                }
+                .boxed()
+            })
+            .await
+    }
+
+    async fn due(&self, room: usize) -> Result<Vec<Due>, pg::Error> {
+        let owner = self.owner;
+        let busy: Vec<Uuid> = self.busy().iter().copied().collect();
+        self.pg
+            .worker("saga.claim", move |conn: &mut Conn| {
+                let busy = busy.clone();
+                async move {
+                    let due = diesel::sql_query(
+                        "SELECT tenant_id, saga_id FROM sagas WHERE shard IN (SELECT shard FROM shard_leases \
+                         WHERE owner = $1 AND lease_until > now()) AND status IN ('running', 'waiting') \
+                         AND wake_at <= now() AND NOT saga_id = ANY ($2) ORDER BY wake_at LIMIT $3",
+                    )
+                    .bind::<SqlUuid, _>(owner)
+                    .bind::<Array<SqlUuid>, _>(busy)
+                    .bind::<BigInt, _>(i64::try_from(room).unwrap_or(i64::MAX))
+                    .load(conn)
+                    .await?;
+                    Ok(due)
+                }
+                .boxed()
+            })
+            .await
+    }
+
+    async fn pictures(&self, tenant: TenantId, sagas: Vec<Uuid>) -> Result<Vec<Picture>, pg::Error> {
+        let rows: Vec<Row> = self
+            .pg
+            .read("saga.load", tenant, move |conn: &mut Conn| {
+                let sagas = sagas.clone();
+                async move {
+                    let rows = diesel::sql_query(
+                        "SELECT saga_id, kind, def_rev, seq, step, phase, attempts, signals, undo_reason, state, cause \
+                         FROM sagas WHERE tenant_id = $1 AND saga_id = ANY ($2) AND status IN ('running', 'waiting') \
+                         AND wake_at <= now()",
+                    )
+                    .bind::<SqlUuid, _>(tenant.uuid())
+                    .bind::<Array<SqlUuid>, _>(sagas)
+                    .load(conn)
+                    .await?;
+                    Ok(rows)
+                }
+                .boxed()
+            })
+            .await?;
+        Ok(rows.into_iter().map(|row| row.picture(tenant)).collect())
+    }
+
+    /// Does step after step until the saga ends, waits, or belongs to somebody else.
+    async fn drive(&self, mut at: Picture) {
+        let key = self.definitions.keys().find(|(kind, rev)| *kind == at.kind && *rev == at.rev);
+        let Some(definition) = key.and_then(|key| self.definitions.get(key)) else {
+            // An older or newer process has this table; it is not ours to judge.
+            tracing::warn!(saga = %at.saga_id, kind = at.kind, rev = at.rev, "no table for this saga here");
+            return;
+        };
+        loop {
+            let next = match at.undo_reason.clone() {
+                Some(reason) if !at.undoing => advance::turn_back(&at, &reason),
+                _ => advance::next(definition, &at, self.perform(definition, &at).await),
+            };
+            if next.status == "attention" {
+                metrics::counter!("saga_attention_total", "kind" => definition.kind).increment(1);
+                tracing::error!(saga = %at.saga_id, step = step_name(definition, at.step), reason = next.detail,
+                    "saga needs attention");
+            }
+            let meta = eventlog::meta(&self.context(&at, None));
+            let item = advance::item(definition, &at, &next, meta);
+            let verdict = match self.commits.submit(at.tenant, item).await {
+                Ok(verdict) => verdict,
+                Err(error) => {
+                    tracing::warn!(saga = %at.saga_id, %error, "step not written; it will be done again");
+                    tokio::time::sleep(IDLE).await;
+                    return;
+                }
+            };
+            match verdict.as_str() {
+                "ok" if next.goes_on() => at.follow(next),
+                "ok" => return self.wake_later(&next),
+                // The aggregate moved under the step: look at it again, with the same keys.
+                "conflict" => tokio::time::sleep(Duration::from_millis(5)).await,
+                // "look": a signal came in between; the row says what now. "lost": it is somebody else's.
+                _ => return,
+            }
+        }
+    }
+
+    async fn perform(&self, definition: &Definition, at: &Picture) -> Outcome {
+        let step = usize::try_from(at.step).ok().and_then(|index| definition.steps.get(index));
+        let (action, timeout) = match (at.undoing, step) {
+            (false, Some(step)) => (Some(&step.action), step.timeout),
+            (true, Some(step)) => (step.undo.as_ref(), step.timeout),
+            (true, None) if at.step < 0 => (definition.undone.as_ref(), Duration::from_secs(10)),
+            (_, None) => return Outcome::Attention { reason: "the saga is at a step that does not exist".into() },
+        };
+        let Some(action) = action else { return Outcome::done(at.state.clone()) };
+        let phase = if at.undoing { "undo" } else { "do" };
+        let run = Run {
+            ctx: self.context(at, Some(timeout)),
+            saga_id: at.saga_id,
+            state: at.state.clone(),
+            attempt: at.attempts + 1,
+            key: format!("{}:{}:{phase}", at.saga_id.simple(), step_name(definition, at.step)),
+            undo_reason: at.undo_reason.clone(),
+        };
+        let start = Instant::now();
+        // A panic in a step must not take the saga's seat with it.
+        let outcome =
+            match tokio::time::timeout(timeout, std::panic::AssertUnwindSafe(action(run)).catch_unwind()).await {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(_)) => Outcome::Retry { reason: "the step panicked".to_owned() },
+                Err(_) => Outcome::Retry { reason: "TIMEOUT".to_owned() },
+            };
+        metrics::histogram!("saga_step_duration_seconds", "kind" => definition.kind,
+            "step" => step_name(definition, at.step), "phase" => phase)
+        .record(start.elapsed().as_secs_f64());
+        outcome
+    }
+
+    fn context(&self, at: &Picture, timeout: Option<Duration>) -> Ctx {
+        let ctx = Ctx::service(self.pg.service(), at.tenant, at.cause.clone(), jiff::Timestamp::now());
+        match timeout {
+            Some(timeout) => ctx.within(timeout),
+            None => ctx,
+        }
+    }
+
+    /// The row holds the time; this only saves the wait for the next look.
+    fn wake_later(&self, next: &Next) {
+        if next.status == "running" && next.delay < Duration::from_secs(60) {
+            let (pg, delay) = (self.pg.clone(), next.delay);
+            tokio::spawn(async move {
+                tokio::time::sleep(delay).await;
+                pg.committed();
+            });
+        }
+    }
+}
+
+impl Picture {
+    fn follow(&mut self, next: Next) {
+        self.seq += 1;
+        self.step = next.step;
+        self.undoing = next.undoing;
+        self.attempts = next.attempts;
+        self.state = next.state;
+    }
+}
+
+impl Row {
+    fn picture(self, tenant: TenantId) -> Picture {
+        Picture {
+            tenant,
+            saga_id: self.saga_id,
+            kind: self.kind,
+            rev: self.def_rev,
+            seq: self.seq,
+            step: self.step,
+            undoing: self.phase == "undo",
+            attempts: self.attempts,
+            signals: self.signals,
+            undo_reason: self.undo_reason,
+            state: self.state,
+            cause: serde_json::from_value(self.cause).unwrap_or_default(),
+        }
+    }
+}
+
+/// Writes a batch; when it fails as a whole, one by one, so that one bad item cannot hold up the others.
+async fn commit(pg: &Pg, tenant: TenantId, items: Vec<Value>) -> Vec<Result<String, Fault>> {
+    match commit_together(pg, tenant, items.clone()).await {
+        Ok(verdicts) => verdicts.into_iter().map(Ok).collect(),
+        Err(error) if items.len() == 1 => vec![Err(error.into())],
+        Err(error) => {
+            tracing::warn!(%error, "batch of saga steps split");
+            let mut verdicts = Vec::with_capacity(items.len());
+            for item in items {
+                let one = commit_together(pg, tenant, vec![item]).await.map(|mut one| one.pop().unwrap_or_default());
+                verdicts.push(one.map_err(Fault::from));
+            }
+            verdicts
+        }
+    }
+}
+
+async fn commit_together(pg: &Pg, tenant: TenantId, items: Vec<Value>) -> Result<Vec<String>, pg::Error> {
+    let items = Value::Array(items);
+    pg.tx("saga.advance", tenant, move |conn: &mut Conn| {
+        let items = items.clone();
+        async move {
+            let verdicts: Value = diesel::select(saga_advance(tenant.uuid(), items)).get_result(conn).await?;
+            Ok(serde_json::from_value(verdicts).map_err(Fault::internal)?)
+        }
+        .boxed()
+    })
+    .await
+}

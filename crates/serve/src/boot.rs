@@ -1,0 +1,166 @@
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use hmac::{Hmac, KeyInit, Mac};
+use ids::TenantId;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::mesh::Peers;
+use crate::page::Pages;
+
+/// Pause before a job that panicked runs again; doubles up to the second value.
+const RESTART: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// What a service gets to start with.
+#[derive(Debug, Clone)]
+pub struct Boot {
+    /// Base URL of the database; the service adds its role and schema.
+    pub database: String,
+    /// Most connections of the service's pool.
+    pub pool_size: usize,
+    /// The way to other services, in this service's name.
+    pub peers: Peers,
+    /// Addresses, secrets and intervals.
+    pub settings: Settings,
+    /// Tracks work that must end before the process does.
+    pub tasks: TaskTracker,
+    /// Cancelled when the process drains.
+    pub shutdown: CancellationToken,
+}
+
+impl Boot {
+    /// Seals and opens page tokens with the system's key.
+    pub fn pages(&self) -> Pages {
+        Pages::new(&self.settings.page_token_key)
+    }
+}
+
+/// Addresses of the outside world, secrets and intervals; secrets are never shown.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Base URL of the payment provider.
+    pub payments_url: String,
+    /// Secret API key at the payment provider.
+    pub payments_key: SecretString,
+    /// URL of the warehouse system's SOAP endpoint.
+    pub wms_url: String,
+    /// Base URL of the carrier.
+    pub carrier_url: String,
+    /// Secret API key at the carrier.
+    pub carrier_key: SecretString,
+    /// Root of the webhook secrets; see [`Settings::webhook_secret`].
+    pub webhook_secret_root: SecretString,
+    /// Pause between two questions to the warehouse system.
+    pub wms_poll: Duration,
+    /// Key of the page tokens, any length from 32 bytes.
+    pub page_token_key: SecretString,
+    /// Life of a person's access token.
+    pub user_token_ttl: Duration,
+}
+
+impl Settings {
+    /// Fresh random secrets, and an outside world that answers nowhere (port 9 is "discard").
+    pub fn isolated() -> Self {
+        let nowhere = "http://127.0.0.1:9".to_owned();
+        Self {
+            payments_url: nowhere.clone(),
+            payments_key: random_secret(),
+            wms_url: nowhere.clone(),
+            carrier_url: nowhere,
+            carrier_key: random_secret(),
+            webhook_secret_root: random_secret(),
+            wms_poll: Duration::from_millis(500),
+            page_token_key: random_secret(),
+            user_token_ttl: Duration::from_mins(15),
+        }
+    }
+
+    /// Secret that a provider ("payments", "carriers") signs a tenant's webhooks with: hex of
+    /// HMAC-SHA256(root, "payments:tnt_…").
+    pub fn webhook_secret(&self, provider: &str, tenant: TenantId) -> SecretString {
+        let root = self.webhook_secret_root.expose_secret().as_bytes();
+        let mut mac = Hmac::<Sha256>::new_from_slice(root).expect("HMAC takes keys of any length");
+        mac.update(format!("{provider}:{tenant}").as_bytes());
+        hex::encode(mac.finalize().into_bytes()).into()
+    }
+}
+
+fn random_secret() -> SecretString {
+    hex::encode(rand::random::<[u8; 32]>()).into()
+}
+
+/// All that a service offers and does: the whole agreement with the executable.
+pub struct Mount {
+    /// Name of the context, such as "order".
+    pub name: &'static str,
+    /// Its gRPC services, without any layer.
+    pub routes: tonic::service::Routes,
+    /// What runs beside the requests.
+    pub jobs: Vec<Job>,
+}
+
+impl fmt::Debug for Mount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mount").field("name", &self.name).field("jobs", &self.jobs).finish_non_exhaustive()
+    }
+}
+
+type Work = dyn Fn(CancellationToken) -> BoxFuture<'static, ()> + Send + Sync;
+
+/// Work that runs until the process drains: pollers, relays, the saga engine.
+#[derive(Clone)]
+pub struct Job {
+    name: &'static str,
+    work: Arc<Work>,
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Job").field(&self.name).finish()
+    }
+}
+
+impl Job {
+    /// A job; `work` ends soon after its token is cancelled and is called again when it panicked.
+    pub fn new<F>(name: &'static str, work: F) -> Self
+    where
+        F: Fn(CancellationToken) -> BoxFuture<'static, ()> + Send + Sync + 'static,
+    {
+        Self { name, work: Arc::new(work) }
+    }
+
+    /// Its name, such as "wms.poller".
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Runs the job to its end and starts it again after a panic.
+    pub async fn run(self, cancel: CancellationToken) {
+        let mut pause = RESTART.0;
+        loop {
+            let work = AssertUnwindSafe((self.work)(cancel.clone())).catch_unwind().await;
+            if work.is_ok() || cancel.is_cancelled() {
+                return;
+            }
+            metrics::counter!("job_panics_total", "job" => self.name).increment(1);
+            tracing::error!(job = self.name, ?pause, "a job panicked and starts again");
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = cancel.cancelled() => return,
+            }
+            pause = (pause * 2).min(RESTART.1);
+        }
+    }
+
+    /// Runs the job on its own task; the tracker is empty when it has ended.
+    pub fn spawn(self, tasks: &TaskTracker, cancel: CancellationToken) {
+        tasks.spawn(self.run(cancel));
+    }
+}

@@ -1,0 +1,117 @@
+use std::sync::Arc;
+
+use contract::{Exposure, MethodPolicy, Tenant};
+use ctx::Principal;
+use fault::Fault;
+use http::HeaderMap;
+use ids::TenantId;
+use tower::BoxError;
+use tracing::Span;
+
+use super::Request;
+use crate::auth::Verifier;
+use crate::header;
+use crate::passage::{Passage, single};
+
+/// Who calls? Credentials that are presented must be good, even where none are needed.
+///
+/// # Errors
+/// Unauthenticated, with the same words for every kind of badness.
+pub(crate) async fn authenticate(verifier: Arc<Verifier>, request: Request) -> Result<Request, BoxError> {
+    let (mut parts, body) = request.into_parts();
+    let mut passage = Passage::take(&mut parts)?;
+    match bearer(&parts.headers)? {
+        Some(token) => {
+            let verified = verifier.verify(token).await.ok_or_else(unauthenticated)?;
+            passage.principal = verified.principal.clone();
+            passage.token_tenant = verified.tenant;
+        }
+        None if passage.policy.exposure == Exposure::Public => {}
+        None => return Err(unauthenticated().into()),
+    }
+    // A token goes no further than it must.
+    parts.headers.remove(header::AUTHORIZATION);
+    parts.extensions.insert(passage);
+    Ok(Request::from_parts(parts, body))
+}
+
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
+    let Some(value) = single(headers, header::AUTHORIZATION).map_err(|_| unauthenticated())? else { return Ok(None) };
+    match value.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() => Ok(Some(token)),
+        _ => Err(unauthenticated()),
+    }
+}
+
+fn unauthenticated() -> Fault {
+    Fault::unauthenticated("TOKEN_INVALID", "a valid access token is needed")
+}
+
+/// For which tenant? A person acts only in his own; a service says for whom it acts.
+///
+/// # Errors
+/// Invalid for a header that is not one tenant, Denied for another's, Unauthenticated when one is needed.
+pub(crate) fn tenant(request: Request) -> Result<Request, BoxError> {
+    let (mut parts, body) = request.into_parts();
+    let mut passage = Passage::take(&mut parts)?;
+    let named = named_tenant(&parts.headers)?;
+    let own = match &passage.principal {
+        Principal::User { .. } if named.is_some() && named != passage.token_tenant => {
+            return Err(Fault::denied("TENANT_MISMATCH", "the token belongs to another tenant").into());
+        }
+        Principal::User { .. } => passage.token_tenant,
+        Principal::Service { .. } | Principal::Anonymous | Principal::Provider { .. } => named,
+    };
+    passage.tenant = match passage.policy.tenant {
+        Tenant::Required => {
+            Some(own.ok_or_else(|| Fault::unauthenticated("TENANT_MISSING", "the call needs a tenant"))?)
+        }
+        Tenant::Optional => own,
+        Tenant::Forbidden if named.is_some() => {
+            return Err(Fault::denied("TENANT_FORBIDDEN", "the call is above tenants").into());
+        }
+        Tenant::Forbidden => None,
+    };
+    if let Some(tenant) = passage.tenant {
+        Span::current().record("tenant", tracing::field::display(tenant));
+    }
+    parts.extensions.insert(passage);
+    Ok(Request::from_parts(parts, body))
+}
+
+fn named_tenant(headers: &HeaderMap) -> Result<Option<TenantId>, Fault> {
+    let refused = || Fault::invalid(header::TENANT, "TENANT_INVALID", "must be given once, as tnt_ and 32 hex digits");
+    let value = single(headers, header::TENANT).map_err(|_| refused())?;
+    value.map(|value| value.parse().map_err(|_| refused())).transpose()
+}
+
+/// May this caller use this method at all?
+///
+/// # Errors
+/// Denied ROLE_MISSING for people, CALLER_NOT_ALLOWED for services.
+pub(crate) fn authorize(mut request: Request) -> Result<Request, BoxError> {
+    let passage = request
+        .extensions_mut()
+        .get_mut::<Passage>()
+        .ok_or_else(|| Fault::internal("a layer of the stack is missing"))?;
+    allowed(passage.policy, &passage.principal)?;
+    Ok(request)
+}
+
+fn allowed(policy: &MethodPolicy, principal: &Principal) -> Result<(), Fault> {
+    match (policy.exposure, principal) {
+        (Exposure::Public, _) => Ok(()),
+        (_, Principal::Service { name }) if policy.callers.contains(&name.as_str()) => Ok(()),
+        (Exposure::Customer | Exposure::Admin, Principal::User { roles, .. }) => {
+            if roles.iter().any(|role| policy.any_role.contains(&role.as_str())) {
+                Ok(())
+            } else {
+                Err(Fault::denied("ROLE_MISSING", "none of the caller's roles may do this"))
+            }
+        }
+        (Exposure::Internal, _)
+        | (_, Principal::Service { .. } | Principal::Anonymous | Principal::Provider { .. }) => {
+            Err(Fault::denied("CALLER_NOT_ALLOWED", "this caller may not use this method"))
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! What tests stand on: a real private PostgreSQL, the whole platform in one process, and waiting without sleeping.
+//!
+//! Only for tests. One cluster serves all tests of a process, each test in a database of its own. The cluster goes away
+//! with the process, but stays, and its path is printed, when a test failed or `KEEP` is set.
+
+mod db;
+mod eventually;
+
+pub use db::Db;
+pub use eventually::eventually;

@@ -1,0 +1,226 @@
+-- Work that warehouses do for orders, and the last word heard from the warehouse system about it (FUL-03).
+
+-- One row per order: the lock that makes create and cancel take turns, and the mark that refuses a late create.
+CREATE TABLE orders (
+  tenant_id uuid    NOT NULL,
+  order_id  uuid    NOT NULL,
+  cancelled boolean NOT NULL DEFAULT false,
+  PRIMARY KEY (tenant_id, order_id)
+);
+SELECT om_protect('orders');
+
+CREATE TABLE fulfillments (
+  tenant_id      uuid        NOT NULL,
+  fulfillment_id uuid        NOT NULL,
+  order_id       uuid        NOT NULL,
+  warehouse      text        NOT NULL,
+  -- 1 submitting, 2 submitted, 3 picking, 4 packed, 5 shipped, 6 cancelled
+  state          smallint    NOT NULL CHECK (state BETWEEN 1 AND 6),
+  version        int         NOT NULL CHECK (version > 0),
+  body           jsonb       NOT NULL,
+  wms_order_id   text        NOT NULL DEFAULT '',
+  observed_at    timestamptz,
+  created_at     timestamptz NOT NULL,
+  PRIMARY KEY (tenant_id, fulfillment_id),
+  CONSTRAINT one_per_order_and_warehouse UNIQUE (tenant_id, order_id, warehouse)
+) WITH (fillfactor = 70);
+CREATE INDEX fulfillments_open ON fulfillments (tenant_id, fulfillment_id) WHERE state IN (2, 3);
+SELECT om_protect('fulfillments');
+SELECT om_worker_reads('fulfillments', 'tenant_id, state');
+
+-- Who polls the warehouse system for a tenant, until when, and when it is the tenant's turn again (FUL-02).
+CREATE TABLE wms_leases (
+  tenant_id  uuid        NOT NULL,
+  owner      uuid,
+  held_until timestamptz NOT NULL DEFAULT '-infinity',
+  next_at    timestamptz NOT NULL DEFAULT '-infinity',
+  failures   int         NOT NULL DEFAULT 0,
+  PRIMARY KEY (tenant_id)
+) WITH (fillfactor = 50);
+SELECT om_protect('wms_leases');
+SELECT om_worker_reads('wms_leases', 'tenant_id, held_until, next_at');
+
+CREATE FUNCTION fulfillment_json(f fulfillments) RETURNS jsonb LANGUAGE sql STABLE AS $$
+  SELECT jsonb_build_object('id', f.fulfillment_id, 'order', f.order_id, 'warehouse', f.warehouse, 'state', f.state,
+    'version', f.version, 'body', f.body, 'wms_order_id', f.wms_order_id, 'observed_at', f.observed_at,
+    'created_at', f.created_at);
+$$;
+
+-- Stores the wish for work once per order and warehouse: {"outcome": "new"|"known"|"cancelled", "fulfillment": …}.
+CREATE FUNCTION fulfillment_intend(p_tenant uuid, p_id uuid, p_order uuid, p_warehouse text, p_body jsonb, p_at timestamptz,
+                                   p_type text, p_topic text, p_payload bytea, p_meta jsonb) RETURNS jsonb
+LANGUAGE plpgsql AS $$
+DECLARE
+  dead  boolean;
+  known fulfillments%ROWTYPE;
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  INSERT INTO orders (tenant_id, order_id) VALUES (p_tenant, p_order) ON CONFLICT DO NOTHING;
+  SELECT cancelled INTO STRICT dead FROM orders WHERE tenant_id = p_tenant AND order_id = p_order FOR UPDATE;
+  SELECT * INTO known FROM fulfillments
+    WHERE tenant_id = p_tenant AND order_id = p_order AND warehouse = p_warehouse;
+  IF FOUND THEN
+    RETURN jsonb_build_object('outcome', CASE WHEN dead OR known.state = 6 THEN 'cancelled' ELSE 'known' END,
+      'fulfillment', fulfillment_json(known));
+  END IF;
+  IF dead THEN
+    RETURN jsonb_build_object('outcome', 'cancelled', 'fulfillment', NULL);
+  END IF;
+  INSERT INTO fulfillments (tenant_id, fulfillment_id, order_id, warehouse, state, version, body, created_at)
+    VALUES (p_tenant, p_id, p_order, p_warehouse, 1, 1, p_body, p_at) RETURNING * INTO known;
+  IF event_append(p_tenant, p_id, 0, ARRAY[p_type], ARRAY[p_topic], ARRAY[p_payload], p_meta) IS NULL THEN
+    RAISE EXCEPTION 'fulfillment % already has events', p_id;
+  END IF;
+  INSERT INTO wms_leases (tenant_id) VALUES (p_tenant) ON CONFLICT DO NOTHING;
+  RETURN jsonb_build_object('outcome', 'new', 'fulfillment', fulfillment_json(known));
+END $$;
+
+-- Moves one fulfillment that is still at the expected version; NULL when somebody else was faster.
+CREATE FUNCTION fulfillment_move(p_tenant uuid, p_id uuid, p_expected int, p_state smallint, p_wms_order_id text,
+                                 p_observed timestamptz, p_types text[], p_topics text[], p_payloads bytea[],
+                                 p_meta jsonb) RETURNS jsonb
+LANGUAGE plpgsql AS $$
+DECLARE
+  moved fulfillments%ROWTYPE;
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  UPDATE fulfillments SET state = p_state, version = p_expected + cardinality(p_types),
+      wms_order_id = coalesce(nullif(p_wms_order_id, ''), wms_order_id),
+      observed_at = greatest(observed_at, p_observed)
+    WHERE tenant_id = p_tenant AND fulfillment_id = p_id AND version = p_expected
+    RETURNING * INTO moved;
+  IF NOT FOUND THEN
+    RETURN NULL;
+  END IF;
+  IF event_append(p_tenant, p_id, p_expected, p_types, p_topics, p_payloads, p_meta) IS NULL THEN
+    RAISE EXCEPTION 'the events of fulfillment % are not at version %', p_id, p_expected;
+  END IF;
+  RETURN fulfillment_json(moved);
+END $$;
+
+-- Writes what one answer of the warehouse system changed, all of it in one transaction; returns how many moved.
+-- p_moves: [{"id", "expected", "state", "types": […], "topics": […], "payloads": [hex…], "meta"}]
+CREATE FUNCTION fulfillment_fold(p_tenant uuid, p_moves jsonb, p_heard uuid[], p_observed timestamptz,
+                                 p_stale timestamptz) RETURNS int
+LANGUAGE plpgsql AS $$
+DECLARE
+  m     jsonb;
+  moved int := 0;
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  -- In id order, so that two answers about the same rows never wait for each other in a ring.
+  FOR m IN SELECT e FROM jsonb_array_elements(p_moves) AS e ORDER BY e ->> 'id' LOOP
+    IF fulfillment_move(p_tenant, (m ->> 'id')::uuid, (m ->> 'expected')::int, (m ->> 'state')::smallint, '', p_observed,
+        ARRAY(SELECT jsonb_array_elements_text(m -> 'types')), ARRAY(SELECT jsonb_array_elements_text(m -> 'topics')),
+        ARRAY(SELECT decode(p, 'hex') FROM jsonb_array_elements_text(m -> 'payloads') AS p), m -> 'meta') IS NOT NULL THEN
+      moved := moved + 1;
+    END IF;
+  END LOOP;
+  -- What has no news is touched only when its time of observation has grown old: a poll should not rewrite every row.
+  UPDATE fulfillments SET observed_at = p_observed
+    WHERE tenant_id = p_tenant AND fulfillment_id = ANY (p_heard)
+      AND (observed_at IS NULL OR observed_at < p_stale);
+  RETURN moved;
+END $$;
+
+CREATE FUNCTION fulfillment_get(p_tenant uuid, p_id uuid) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+  known fulfillments%ROWTYPE;
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  SELECT * INTO known FROM fulfillments WHERE tenant_id = p_tenant AND fulfillment_id = p_id;
+  RETURN CASE WHEN FOUND THEN fulfillment_json(known) END;
+END $$;
+
+-- A page, newest first: ids are UUIDv7, so their order is the order of creation.
+CREATE FUNCTION fulfillment_list(p_tenant uuid, p_order uuid, p_before uuid, p_limit int) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+  page jsonb;
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  SELECT coalesce(jsonb_agg(fulfillment_json(r.f) ORDER BY (r.f).fulfillment_id DESC), '[]') INTO page
+    FROM (SELECT f FROM fulfillments f
+          WHERE f.tenant_id = p_tenant AND (p_order IS NULL OR f.order_id = p_order)
+            AND (p_before IS NULL OR f.fulfillment_id < p_before)
+          ORDER BY f.fulfillment_id DESC LIMIT p_limit) AS r;
+  RETURN page;
+END $$;
+
+-- Open work of a tenant in id order, from behind p_after on.
+CREATE FUNCTION fulfillment_open(p_tenant uuid, p_after uuid, p_limit int) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+  page jsonb;
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  SELECT coalesce(jsonb_agg(fulfillment_json(r.f) ORDER BY (r.f).fulfillment_id), '[]') INTO page
+    FROM (SELECT f FROM fulfillments f
+          WHERE f.tenant_id = p_tenant AND f.state IN (2, 3) AND (p_after IS NULL OR f.fulfillment_id > p_after)
+          ORDER BY f.fulfillment_id LIMIT p_limit) AS r;
+  RETURN page;
+END $$;
+
+-- Marks an order as cancelled, unless work on it has begun; returns all its fulfillments.
+CREATE FUNCTION order_cancel(p_tenant uuid, p_order uuid) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+  work jsonb;
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  INSERT INTO orders (tenant_id, order_id) VALUES (p_tenant, p_order) ON CONFLICT DO NOTHING;
+  PERFORM FROM orders WHERE tenant_id = p_tenant AND order_id = p_order FOR UPDATE;
+  UPDATE orders SET cancelled = true WHERE tenant_id = p_tenant AND order_id = p_order
+    AND NOT EXISTS (SELECT FROM fulfillments f
+                    WHERE f.tenant_id = p_tenant AND f.order_id = p_order AND f.state IN (3, 4, 5));
+  SELECT coalesce(jsonb_agg(fulfillment_json(f) ORDER BY f.fulfillment_id), '[]') INTO work
+    FROM fulfillments f WHERE f.tenant_id = p_tenant AND f.order_id = p_order;
+  RETURN work;
+END $$;
+
+-- Takes the mark back after the warehouse system has refused.
+CREATE FUNCTION order_cancel_refused(p_tenant uuid, p_order uuid) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  UPDATE orders SET cancelled = false WHERE tenant_id = p_tenant AND order_id = p_order;
+  RETURN FOUND;
+END $$;
+
+-- Takes the right to poll for a tenant, if nobody holds it and it is the tenant's turn.
+CREATE FUNCTION wms_lease_take(p_tenant uuid, p_owner uuid, p_hold_ms int, p_early_ms int) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  UPDATE wms_leases SET owner = p_owner, held_until = clock_timestamp() + p_hold_ms * interval '1 ms'
+    WHERE tenant_id = p_tenant AND held_until < clock_timestamp()
+      AND next_at <= clock_timestamp() + p_early_ms * interval '1 ms';
+  RETURN FOUND;
+END $$;
+
+-- Keeps it while there is more to ask; false when somebody else holds it by now.
+CREATE FUNCTION wms_lease_keep(p_tenant uuid, p_owner uuid, p_hold_ms int) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  UPDATE wms_leases SET held_until = clock_timestamp() + p_hold_ms * interval '1 ms'
+    WHERE tenant_id = p_tenant AND owner = p_owner AND held_until >= clock_timestamp();
+  RETURN FOUND;
+END $$;
+
+-- Gives it back and says when it is the tenant's turn again: later and later while the warehouse system fails.
+CREATE FUNCTION wms_lease_end(p_tenant uuid, p_owner uuid, p_pause_ms int, p_longest_ms int, p_failed boolean) RETURNS boolean
+LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  UPDATE wms_leases SET owner = NULL, held_until = '-infinity',
+      failures = CASE WHEN p_failed THEN least(failures + 1, 10) ELSE 0 END,
+      next_at = clock_timestamp() + interval '1 ms'
+        * CASE WHEN p_failed THEN least(p_pause_ms::bigint << least(failures + 1, 10), p_longest_ms) ELSE p_pause_ms END
+    WHERE tenant_id = p_tenant AND owner = p_owner;
+  RETURN FOUND;
+END $$;
+
+-- Tenants whose turn it is and who have open work; for the worker role.
+CREATE FUNCTION wms_due(p_early_ms int, p_limit int) RETURNS uuid[] LANGUAGE sql AS $$
+  SELECT coalesce(array_agg(d.tenant_id), '{}') FROM (
+    SELECT l.tenant_id FROM wms_leases l
+    WHERE l.held_until < clock_timestamp() AND l.next_at <= clock_timestamp() + p_early_ms * interval '1 ms'
+      AND EXISTS (SELECT FROM fulfillments f WHERE f.tenant_id = l.tenant_id AND f.state IN (2, 3))
+    ORDER BY l.next_at LIMIT p_limit) AS d;
+$$;
+SELECT om_grant();

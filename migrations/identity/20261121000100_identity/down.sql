@@ -1,0 +1,1 @@
+DROP TABLE policies, users, signing_keys, tenants;

@@ -1,0 +1,309 @@
+-- Products, warehouses, stock with its ledger, and reservations.
+--
+-- Order of locks, the same in every function: reservations by order_id, then stock by (sku, warehouse) (data.md H9).
+
+CREATE TABLE products (
+  tenant_id    uuid        NOT NULL,
+  sku          text        COLLATE "C" NOT NULL,
+  display_name text        NOT NULL,
+  prices       jsonb       NOT NULL, -- {"USD": 1999}: minor units by currency
+  tax_class    text        NOT NULL,
+  weight_grams int         NOT NULL CHECK (weight_grams >= 0),
+  version      int         NOT NULL DEFAULT 1 CHECK (version > 0),
+  created_at   timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (tenant_id, sku)
+);
+SELECT om_protect('products');
+
+-- The slot bounds the number of warehouses without a lock: two that race for one slot meet in the index.
+CREATE TABLE warehouses (
+  tenant_id    uuid        NOT NULL,
+  code         text        COLLATE "C" NOT NULL,
+  display_name text        NOT NULL,
+  address      jsonb       NOT NULL,
+  priority     int         NOT NULL CHECK (priority BETWEEN 0 AND 1000),
+  slot         smallint    NOT NULL CONSTRAINT warehouses_at_most_100 CHECK (slot BETWEEN 1 AND 100),
+  created_at   timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (tenant_id, code),
+  CONSTRAINT warehouses_slot UNIQUE (tenant_id, slot)
+);
+SELECT om_protect('warehouses');
+
+-- No foreign keys to products and warehouses: rows of those are read by everybody and never deleted (data.md H24).
+CREATE TABLE stock (
+  tenant_id uuid NOT NULL,
+  sku       text COLLATE "C" NOT NULL,
+  warehouse text COLLATE "C" NOT NULL,
+  on_hand   int  NOT NULL CHECK (on_hand BETWEEN 0 AND 1000000000),
+  reserved  int  NOT NULL DEFAULT 0 CHECK (reserved >= 0),
+  PRIMARY KEY (tenant_id, sku, warehouse),
+  CONSTRAINT stock_never_oversold CHECK (reserved <= on_hand)
+) WITH (fillfactor = 60);
+SELECT om_protect('stock');
+
+-- Per sku and warehouse the sums of the lines are the stock; a line is written under the lock of its stock row, so seq
+-- follows the order of commits there.
+CREATE TABLE stock_ledger (
+  tenant_id   uuid        NOT NULL,
+  sku         text        COLLATE "C" NOT NULL,
+  seq         bigint      GENERATED ALWAYS AS IDENTITY,
+  movement_id uuid        NOT NULL DEFAULT gen_random_uuid(),
+  warehouse   text        COLLATE "C" NOT NULL,
+  d_on_hand   int         NOT NULL,
+  d_reserved  int         NOT NULL,
+  reason      text        NOT NULL CHECK (reason IN ('RECEIVE', 'ADJUST', 'RESERVE', 'RELEASE', 'EXPIRE', 'CONSUME')),
+  reference   text        NOT NULL,
+  occurred_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (tenant_id, sku, seq)
+);
+SELECT om_protect('stock_ledger', 'append');
+
+-- state: 1 HELD, 2 CONFIRMED, 3 CONSUMED, 4 RELEASED, 5 EXPIRED, as in the contract. A RELEASED row without allocations
+-- is the mark that an order's undo came before its do. version counts the events of the stream reservation_id.
+CREATE TABLE reservations (
+  tenant_id      uuid        NOT NULL,
+  order_id       uuid        NOT NULL,
+  reservation_id uuid        NOT NULL,
+  state          smallint    NOT NULL CHECK (state BETWEEN 1 AND 5),
+  version        int         NOT NULL CHECK (version >= 0),
+  expires_at     timestamptz NOT NULL,
+  created_at     timestamptz NOT NULL DEFAULT now(),
+  updated_at     timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (tenant_id, order_id)
+) WITH (fillfactor = 70);
+-- The sweep looks over all tenants for what is due, so time comes first.
+CREATE INDEX reservations_due ON reservations (expires_at) WHERE state = 1;
+SELECT om_protect('reservations');
+SELECT om_worker_reads('reservations', 'tenant_id, order_id, state, expires_at');
+
+CREATE TABLE allocations (
+  tenant_id uuid NOT NULL,
+  order_id  uuid NOT NULL,
+  sku       text COLLATE "C" NOT NULL,
+  warehouse text COLLATE "C" NOT NULL,
+  quantity  int  NOT NULL CHECK (quantity > 0),
+  consumed  int  NOT NULL DEFAULT 0 CHECK (consumed >= 0),
+  PRIMARY KEY (tenant_id, order_id, sku, warehouse),
+  CONSTRAINT allocations_not_overdrawn CHECK (consumed <= quantity)
+) WITH (fillfactor = 80);
+SELECT om_protect('allocations');
+
+CREATE TABLE consumptions (
+  tenant_id   uuid        NOT NULL,
+  shipment_id uuid        NOT NULL,
+  order_id    uuid        NOT NULL,
+  warehouse   text        COLLATE "C" NOT NULL,
+  consumed_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (tenant_id, shipment_id)
+);
+SELECT om_protect('consumptions', 'append');
+
+-- Products among some SKUs, for the pricing of an order.
+CREATE FUNCTION get_products(p_tenant uuid, p_skus text[]) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  RETURN (SELECT coalesce(jsonb_agg(to_jsonb(p) - 'tenant_id' ORDER BY p.sku), '[]')
+          FROM products p WHERE p.tenant_id = p_tenant AND p.sku = ANY (p_skus));
+END $$;
+
+-- Stock of a product by warehouse, the first to be used first; NULL: no such product.
+CREATE FUNCTION get_stock(p_tenant uuid, p_sku text) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  IF NOT EXISTS (SELECT FROM products WHERE tenant_id = p_tenant AND sku = p_sku) THEN
+    RETURN NULL;
+  END IF;
+  RETURN (SELECT coalesce(jsonb_agg(jsonb_build_object('warehouse', s.warehouse, 'on_hand', s.on_hand,
+                                                       'reserved', s.reserved) ORDER BY w.priority, w.code), '[]')
+          FROM stock s JOIN warehouses w ON w.tenant_id = s.tenant_id AND w.code = s.warehouse
+          WHERE s.tenant_id = p_tenant AND s.sku = p_sku);
+END $$;
+
+-- Changes what is on hand. What is refused changes nothing: {"refused": REASON, …}.
+CREATE FUNCTION adjust_stock(p_tenant uuid, p_sku text, p_warehouse text, p_delta int, p_note text) RETURNS jsonb
+LANGUAGE plpgsql AS $$
+DECLARE
+  level stock%ROWTYPE;
+  after bigint;
+  movement uuid;
+BEGIN
+  IF NOT EXISTS (SELECT FROM products WHERE tenant_id = p_tenant AND sku = p_sku) THEN
+    RETURN '{"refused": "PRODUCT_NOT_FOUND"}';
+  END IF;
+  IF NOT EXISTS (SELECT FROM warehouses WHERE tenant_id = p_tenant AND code = p_warehouse) THEN
+    RETURN '{"refused": "WAREHOUSE_NOT_FOUND"}';
+  END IF;
+  INSERT INTO stock (tenant_id, sku, warehouse, on_hand) VALUES (p_tenant, p_sku, p_warehouse, 0) ON CONFLICT DO NOTHING;
+  SELECT * INTO level FROM stock WHERE tenant_id = p_tenant AND sku = p_sku AND warehouse = p_warehouse
+    FOR NO KEY UPDATE;
+  after := level.on_hand::bigint + p_delta;
+  IF after < level.reserved THEN
+    RETURN jsonb_build_object('refused', 'STOCK_BELOW_RESERVED', 'on_hand', level.on_hand, 'reserved', level.reserved);
+  ELSIF after > 1000000000 THEN
+    RETURN jsonb_build_object('refused', 'STOCK_TOO_LARGE', 'on_hand', level.on_hand, 'reserved', level.reserved);
+  END IF;
+  UPDATE stock SET on_hand = after WHERE tenant_id = p_tenant AND sku = p_sku AND warehouse = p_warehouse;
+  INSERT INTO stock_ledger (tenant_id, sku, warehouse, d_on_hand, d_reserved, reason, reference)
+    VALUES (p_tenant, p_sku, p_warehouse, p_delta, 0, CASE WHEN p_delta > 0 THEN 'RECEIVE' ELSE 'ADJUST' END, p_note)
+    RETURNING movement_id INTO movement;
+  RETURN jsonb_build_object('movement_id', movement, 'on_hand', after, 'reserved', level.reserved);
+END $$;
+
+-- The reservation of an order as the service reads it; NULL: none.
+CREATE FUNCTION reservation_json(p_tenant uuid, p_order uuid) RETURNS jsonb LANGUAGE sql STABLE AS $$
+  SELECT jsonb_build_object(
+    'id', r.reservation_id, 'order_id', r.order_id, 'state', r.state, 'version', r.version, 'expires_at', r.expires_at,
+    'allocations', (SELECT coalesce(jsonb_agg(jsonb_build_object('sku', a.sku, 'warehouse', a.warehouse,
+                            'quantity', a.quantity, 'consumed', a.consumed) ORDER BY a.sku, a.warehouse), '[]')
+                    FROM allocations a WHERE a.tenant_id = p_tenant AND a.order_id = p_order))
+  FROM reservations r WHERE r.tenant_id = p_tenant AND r.order_id = p_order
+$$;
+
+CREATE FUNCTION reservation_lookup(p_tenant uuid, p_order uuid) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  RETURN reservation_json(p_tenant, p_order);
+END $$;
+
+-- Locks the reservations of some orders and the stock of some SKUs, and tells what they are: first half of every
+-- command on reservations. The service decides, the second half writes; nobody comes between.
+CREATE FUNCTION reserve_lock(p_tenant uuid, p_orders uuid[], p_skus text[]) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+  known jsonb;
+  levels jsonb := '[]';
+BEGIN
+  PERFORM FROM reservations WHERE tenant_id = p_tenant AND order_id = ANY (p_orders) ORDER BY order_id FOR NO KEY UPDATE;
+  -- A new statement sees what the locks waited for.
+  SELECT coalesce(jsonb_agg(reservation_json(p_tenant, r.order_id)), '[]') INTO known
+    FROM reservations r WHERE r.tenant_id = p_tenant AND r.order_id = ANY (p_orders);
+  IF cardinality(p_skus) > 0 THEN
+    PERFORM FROM stock WHERE tenant_id = p_tenant AND sku = ANY (p_skus) ORDER BY sku, warehouse FOR NO KEY UPDATE;
+    SELECT coalesce(jsonb_agg(jsonb_build_object('sku', s.sku, 'warehouse', s.warehouse, 'free', s.on_hand - s.reserved)
+                              ORDER BY w.priority, w.code), '[]') INTO levels
+      FROM stock s JOIN warehouses w ON w.tenant_id = s.tenant_id AND w.code = s.warehouse
+      WHERE s.tenant_id = p_tenant AND s.sku = ANY (p_skus);
+  END IF;
+  RETURN jsonb_build_object('reservations', known, 'levels', levels);
+END $$;
+
+-- Writes the events of many streams, one each; a stream that moved meanwhile makes the whole transaction run again.
+CREATE FUNCTION append_each(p_tenant uuid, p_streams uuid[], p_expected int[], p_type text, p_topic text,
+                            p_payloads bytea[], p_metas jsonb[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  appended int;
+BEGIN
+  SELECT count(event_append(p_tenant, e.stream, e.expected, ARRAY[p_type], ARRAY[p_topic], ARRAY[e.payload], e.meta))
+    INTO appended
+    FROM unnest(p_streams, p_expected, p_payloads, p_metas) AS e (stream, expected, payload, meta);
+  IF appended <> cardinality(p_streams) THEN
+    RAISE EXCEPTION 'a reservation''s stream is not at its version' USING ERRCODE = 'serialization_failure';
+  END IF;
+END $$;
+
+-- Second half of reserving, for many orders: holds what was planned and returns when each hold ends, in order.
+-- p_plan: [{order_id, sku, warehouse, quantity}], within what reserve_lock told.
+CREATE FUNCTION reserve_apply(p_tenant uuid, p_orders uuid[], p_reservations uuid[], p_hold_s int[], p_plan jsonb,
+                              p_type text, p_topic text, p_payloads bytea[], p_metas jsonb[]) RETURNS jsonb
+LANGUAGE plpgsql AS $$
+DECLARE
+  held int;
+BEGIN
+  INSERT INTO reservations AS r (tenant_id, order_id, reservation_id, state, version, expires_at)
+    SELECT p_tenant, n.order_id, n.reservation_id, 1, 1, now() + make_interval(secs => n.hold_s)
+    FROM unnest(p_orders, p_reservations, p_hold_s) AS n (order_id, reservation_id, hold_s) ORDER BY n.order_id
+    -- An order whose hold ran out may try again, with a new reservation.
+    ON CONFLICT (tenant_id, order_id) DO UPDATE SET reservation_id = excluded.reservation_id, state = 1, version = 1,
+      expires_at = excluded.expires_at, updated_at = now() WHERE r.state = 5;
+  GET DIAGNOSTICS held = ROW_COUNT;
+  IF held <> cardinality(p_orders) THEN
+    -- Another process reserved for one of the orders since the lock: decide again.
+    RAISE EXCEPTION 'an order was reserved meanwhile' USING ERRCODE = 'serialization_failure';
+  END IF;
+  DELETE FROM allocations WHERE tenant_id = p_tenant AND order_id = ANY (p_orders);
+  INSERT INTO allocations (tenant_id, order_id, sku, warehouse, quantity)
+    SELECT p_tenant, p.order_id, p.sku, p.warehouse, p.quantity
+    FROM jsonb_to_recordset(p_plan) AS p (order_id uuid, sku text, warehouse text, quantity int);
+  INSERT INTO stock_ledger (tenant_id, sku, warehouse, d_on_hand, d_reserved, reason, reference)
+    SELECT p_tenant, p.sku, p.warehouse, 0, p.quantity, 'RESERVE', 'ord_' || replace(p.order_id::text, '-', '')
+    FROM jsonb_to_recordset(p_plan) AS p (order_id uuid, sku text, warehouse text, quantity int);
+  PERFORM append_each(p_tenant, p_reservations, array_fill(0, ARRAY[cardinality(p_orders)]), p_type, p_topic,
+                      p_payloads, p_metas);
+  -- One update per row however many orders want it (data.md H10); the CHECKs stand behind the plan.
+  UPDATE stock s SET reserved = s.reserved + d.units
+    FROM (SELECT p.sku, p.warehouse, sum(p.quantity)::int AS units
+          FROM jsonb_to_recordset(p_plan) AS p (sku text, warehouse text, quantity int) GROUP BY 1, 2) d
+    WHERE s.tenant_id = p_tenant AND s.sku = d.sku AND s.warehouse = d.warehouse;
+  RETURN (SELECT jsonb_agg(now() + make_interval(secs => n.hold_s) ORDER BY n.at)
+          FROM unnest(p_hold_s) WITH ORDINALITY AS n (hold_s, at));
+END $$;
+
+-- Second half of confirming: the holds will not run out any more.
+CREATE FUNCTION reservation_confirm(p_tenant uuid, p_orders uuid[], p_streams uuid[], p_versions int[], p_type text,
+                                    p_topic text, p_payloads bytea[], p_metas jsonb[]) RETURNS int
+LANGUAGE plpgsql AS $$
+DECLARE
+  confirmed int;
+BEGIN
+  UPDATE reservations SET state = 2, version = version + 1, updated_at = now()
+    WHERE tenant_id = p_tenant AND order_id = ANY (p_orders) AND state = 1;
+  GET DIAGNOSTICS confirmed = ROW_COUNT;
+  PERFORM append_each(p_tenant, p_streams, p_versions, p_type, p_topic, p_payloads, p_metas);
+  RETURN confirmed;
+END $$;
+
+-- Second half of releasing and expiring: gives back what did not leave, once. False: the state was not p_from any more.
+CREATE FUNCTION reservation_end(p_tenant uuid, p_order uuid, p_from smallint, p_to smallint, p_reason text)
+RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+  UPDATE reservations SET state = p_to, version = version + 1, updated_at = now()
+    WHERE tenant_id = p_tenant AND order_id = p_order AND state = p_from;
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  PERFORM FROM stock s JOIN allocations a ON a.tenant_id = s.tenant_id AND a.sku = s.sku AND a.warehouse = s.warehouse
+    WHERE a.tenant_id = p_tenant AND a.order_id = p_order ORDER BY s.sku, s.warehouse FOR NO KEY UPDATE OF s;
+  INSERT INTO stock_ledger (tenant_id, sku, warehouse, d_on_hand, d_reserved, reason, reference)
+    SELECT p_tenant, a.sku, a.warehouse, 0, a.consumed - a.quantity, p_reason, 'ord_' || replace(p_order::text, '-', '')
+    FROM allocations a WHERE a.tenant_id = p_tenant AND a.order_id = p_order AND a.consumed < a.quantity;
+  UPDATE stock s SET reserved = s.reserved - (a.quantity - a.consumed)
+    FROM allocations a
+    WHERE a.tenant_id = p_tenant AND a.order_id = p_order AND a.consumed < a.quantity
+      AND s.tenant_id = p_tenant AND s.sku = a.sku AND s.warehouse = a.warehouse;
+  RETURN true;
+END $$;
+
+-- Leaves the mark that refuses a late reservation of an order that was undone before it came here, or after its hold ran
+-- out.
+CREATE FUNCTION reservation_mark(p_tenant uuid, p_order uuid, p_reservation uuid) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO reservations AS r (tenant_id, order_id, reservation_id, state, version, expires_at)
+    VALUES (p_tenant, p_order, p_reservation, 4, 0, now())
+    ON CONFLICT (tenant_id, order_id) DO UPDATE SET state = 4, updated_at = now() WHERE r.state = 5;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'the order was reserved meanwhile' USING ERRCODE = 'serialization_failure';
+  END IF;
+  RETURN reservation_json(p_tenant, p_order);
+END $$;
+
+-- Second half of consuming: units of one shipment leave a warehouse. p_lines: [{sku, quantity}], within what is left.
+CREATE FUNCTION reservation_consume(p_tenant uuid, p_order uuid, p_shipment uuid, p_warehouse text, p_lines jsonb)
+RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO consumptions (tenant_id, shipment_id, order_id, warehouse)
+    VALUES (p_tenant, p_shipment, p_order, p_warehouse);
+  UPDATE reservations SET state = 3, version = version + 1, updated_at = now()
+    WHERE tenant_id = p_tenant AND order_id = p_order;
+  PERFORM FROM stock s JOIN jsonb_to_recordset(p_lines) AS l (sku text, quantity int) ON l.sku = s.sku
+    WHERE s.tenant_id = p_tenant AND s.warehouse = p_warehouse ORDER BY s.sku FOR NO KEY UPDATE OF s;
+  UPDATE allocations a SET consumed = a.consumed + l.quantity
+    FROM jsonb_to_recordset(p_lines) AS l (sku text, quantity int)
+    WHERE a.tenant_id = p_tenant AND a.order_id = p_order AND a.sku = l.sku AND a.warehouse = p_warehouse;
+  INSERT INTO stock_ledger (tenant_id, sku, warehouse, d_on_hand, d_reserved, reason, reference)
+    SELECT p_tenant, l.sku, p_warehouse, -l.quantity, -l.quantity, 'CONSUME', 'ord_' || replace(p_order::text, '-', '')
+    FROM jsonb_to_recordset(p_lines) AS l (sku text, quantity int);
+  UPDATE stock s SET on_hand = s.on_hand - l.quantity, reserved = s.reserved - l.quantity
+    FROM jsonb_to_recordset(p_lines) AS l (sku text, quantity int)
+    WHERE s.tenant_id = p_tenant AND s.sku = l.sku AND s.warehouse = p_warehouse;
+END $$;
+
+SELECT om_grant();

@@ -1,0 +1,332 @@
+-- What every service's schema has: the event log that is its own outbox, idempotency, inbox, sagas, and the two helpers
+-- that make a table a tenant's table. Runs with search_path = om_<service>; the roles om_<service> and
+-- om_<service>_worker exist.
+
+-- Makes a table a tenant's: row level security forced, policy loud without a tenant, no more grants than it needs.
+CREATE FUNCTION om_protect(p_table text, p_mode text DEFAULT 'all') RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  app text := current_schema();
+BEGIN
+  EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', p_table);
+  EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', p_table);
+  -- Without a tenant the cast fails: an error is louder than no rows.
+  EXECUTE format('CREATE POLICY tenant ON %I TO %I USING (tenant_id = current_setting(''app.tenant'')::uuid) '
+    'WITH CHECK (tenant_id = current_setting(''app.tenant'')::uuid)', p_table, app);
+  IF p_mode = 'append' THEN
+    EXECUTE format('GRANT SELECT, INSERT ON %I TO %I', p_table, app);
+  ELSE
+    EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO %I', p_table, app);
+  END IF;
+END $$;
+
+-- Lets the worker role read a table across tenants, to claim what is due.
+CREATE FUNCTION om_worker_reads(p_table text, p_columns text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  worker text := current_schema() || '_worker';
+BEGIN
+  EXECUTE format('CREATE POLICY worker_reads ON %I FOR SELECT TO %I USING (true)', p_table, worker);
+  EXECUTE format('GRANT SELECT (%s) ON %I TO %I', p_columns, p_table, worker);
+END $$;
+
+-- Functions are for the service's two roles only.
+CREATE FUNCTION om_grant() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  schema text := current_schema();
+BEGIN
+  EXECUTE format('REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA %I FROM PUBLIC', schema);
+  EXECUTE format('GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA %I TO %I, %I', schema, schema, schema || '_worker');
+  EXECUTE format('GRANT USAGE ON ALL SEQUENCES IN SCHEMA %I TO %I', schema, schema);
+END $$;
+
+-- The event row is the outbox row.
+CREATE TABLE events (
+  tenant_id   uuid        NOT NULL,
+  stream_id   uuid        NOT NULL,
+  version     int         NOT NULL CHECK (version > 0),
+  xid         xid8        NOT NULL DEFAULT pg_current_xact_id(),
+  gpos        bigint      GENERATED ALWAYS AS IDENTITY,
+  event_id    uuid        NOT NULL,
+  type        text        NOT NULL,
+  topic       text        NOT NULL,
+  payload     bytea       NOT NULL,
+  meta        jsonb       NOT NULL,
+  occurred_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (tenant_id, stream_id, version)
+);
+CREATE INDEX events_log ON events (xid, gpos);
+SELECT om_protect('events', 'append');
+SELECT om_worker_reads('events', 'tenant_id, stream_id, version, xid, gpos, event_id, type, topic, payload, meta, occurred_at');
+
+CREATE TABLE snapshots (
+  tenant_id  uuid NOT NULL,
+  stream_id  uuid NOT NULL,
+  version    int  NOT NULL,
+  schema_rev int  NOT NULL,
+  state      bytea NOT NULL,
+  PRIMARY KEY (tenant_id, stream_id)
+);
+SELECT om_protect('snapshots');
+
+CREATE TABLE relay_cursor (
+  id   smallint PRIMARY KEY CHECK (id = 1),
+  xid  xid8     NOT NULL,
+  gpos bigint   NOT NULL
+) WITH (fillfactor = 10);
+INSERT INTO relay_cursor VALUES (1, '0', 0);
+
+CREATE TABLE idempotency (
+  tenant_id   uuid        NOT NULL,
+  scope       text        NOT NULL,
+  key         text        NOT NULL,
+  fingerprint bytea       NOT NULL,
+  response    bytea,
+  created_at  timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (tenant_id, scope, key)
+);
+CREATE INDEX idempotency_age ON idempotency USING brin (created_at);
+SELECT om_protect('idempotency');
+
+CREATE TABLE inbox (
+  tenant_id   uuid        NOT NULL,
+  consumer    text        NOT NULL,
+  event_id    uuid        NOT NULL,
+  received_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (tenant_id, consumer, event_id)
+);
+CREATE INDEX inbox_age ON inbox USING brin (received_at);
+SELECT om_protect('inbox');
+
+-- Events whose handler failed, and everything of the same key that came after them.
+CREATE TABLE parked (
+  tenant_id   uuid        NOT NULL,
+  consumer    text        NOT NULL,
+  stream_id   uuid        NOT NULL,
+  version     int         NOT NULL,
+  event_id    uuid        NOT NULL,
+  type        text        NOT NULL,
+  payload     bytea       NOT NULL,
+  meta        jsonb       NOT NULL,
+  occurred_at timestamptz NOT NULL,
+  attempts    int         NOT NULL DEFAULT 0,
+  last_error  text        NOT NULL,
+  next_at     timestamptz NOT NULL,
+  dead        boolean     NOT NULL DEFAULT false,
+  PRIMARY KEY (tenant_id, consumer, stream_id, version, event_id)
+);
+SELECT om_protect('parked');
+SELECT om_worker_reads('parked', 'tenant_id, consumer, stream_id, version, next_at, dead');
+
+CREATE TABLE sagas (
+  tenant_id  uuid        NOT NULL,
+  saga_id    uuid        NOT NULL,
+  kind       text        NOT NULL,
+  def_rev    smallint    NOT NULL,
+  shard      smallint    NOT NULL,
+  seq        int         NOT NULL DEFAULT 0,
+  step       smallint    NOT NULL DEFAULT 0,
+  phase      text        NOT NULL DEFAULT 'do' CHECK (phase IN ('do', 'undo')),
+  status     text        NOT NULL DEFAULT 'running'
+             CHECK (status IN ('running', 'waiting', 'completed', 'compensated', 'attention')),
+  attempts   int         NOT NULL DEFAULT 0,
+  wake_at    timestamptz NOT NULL DEFAULT now(),
+  signals    int         NOT NULL DEFAULT 0,
+  undo_reason text,
+  state      jsonb       NOT NULL,
+  cause      jsonb       NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (tenant_id, saga_id)
+) WITH (fillfactor = 70);
+CREATE INDEX sagas_due ON sagas (shard, wake_at) WHERE status IN ('running', 'waiting');
+SELECT om_protect('sagas');
+SELECT om_worker_reads('sagas', 'tenant_id, saga_id, shard, wake_at, status');
+
+CREATE TABLE saga_log (
+  tenant_id   uuid        NOT NULL,
+  saga_id     uuid        NOT NULL,
+  seq         int         NOT NULL,
+  step        text        NOT NULL,
+  phase       text        NOT NULL,
+  outcome     text        NOT NULL,
+  detail      text        NOT NULL,
+  occurred_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (tenant_id, saga_id, seq)
+);
+SELECT om_protect('saga_log', 'append');
+
+CREATE TABLE shard_leases (
+  shard       smallint PRIMARY KEY,
+  owner       uuid,
+  fence       bigint   NOT NULL DEFAULT 0,
+  lease_until timestamptz NOT NULL DEFAULT '-infinity'
+) WITH (fillfactor = 10);
+INSERT INTO shard_leases (shard) SELECT generate_series(0, 15);
+
+-- Appends to a stream; NULL when the stream is not at the expected version.
+CREATE FUNCTION event_append(p_tenant uuid, p_stream uuid, p_expected int, p_types text[], p_topics text[],
+                             p_payloads bytea[], p_meta jsonb) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+  actual int;
+BEGIN
+  IF cardinality(p_types) = 0 THEN
+    RETURN p_expected;
+  END IF;
+  SELECT coalesce(max(version), 0) INTO actual FROM events WHERE tenant_id = p_tenant AND stream_id = p_stream;
+  IF actual <> p_expected THEN
+    RETURN NULL;
+  END IF;
+  -- A racing append between the check and here fails on the primary key: no event is ever swallowed (data.md H13).
+  INSERT INTO events (tenant_id, stream_id, version, event_id, type, topic, payload, meta)
+    SELECT p_tenant, p_stream, p_expected + n, gen_random_uuid(), p_types[n], p_topics[n], p_payloads[n], p_meta
+    FROM generate_series(1, cardinality(p_types)) AS n;
+  RETURN p_expected + cardinality(p_types);
+END $$;
+
+-- Moves events below the horizon to the bus, in order; -1 when another process is at it.
+CREATE FUNCTION relay(p_limit int) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+  c relay_cursor%ROWTYPE;
+  moved int;
+BEGIN
+  -- A look without a lock first: an idle relay must not write.
+  PERFORM FROM relay_cursor r JOIN LATERAL (
+    SELECT FROM events e
+    WHERE (e.xid, e.gpos) > (r.xid, r.gpos) AND e.xid < pg_snapshot_xmin(pg_current_snapshot()) LIMIT 1) e ON true
+    WHERE r.id = 1;
+  IF NOT FOUND THEN
+    RETURN 0;
+  END IF;
+  SELECT * INTO c FROM relay_cursor WHERE id = 1 FOR UPDATE SKIP LOCKED;
+  IF NOT FOUND THEN
+    RETURN -1;
+  END IF;
+  WITH batch AS (
+    SELECT * FROM events e
+    WHERE (e.xid, e.gpos) > (c.xid, c.gpos) AND e.xid < pg_snapshot_xmin(pg_current_snapshot())
+    ORDER BY e.xid, e.gpos LIMIT p_limit
+  ), sent AS (
+    INSERT INTO om_bus.log (shard, topic, tenant_id, stream_id, version, event_id, type, payload, meta, occurred_at)
+      SELECT abs(hashtext(b.stream_id::text)::bigint % 8), b.topic, b.tenant_id, b.stream_id, b.version, b.event_id, b.type, b.payload,
+             b.meta, b.occurred_at
+      FROM batch b ORDER BY b.stream_id, b.version
+    RETURNING 1
+  ), last AS (
+    SELECT b.xid, b.gpos FROM batch b ORDER BY b.xid DESC, b.gpos DESC LIMIT 1
+  ), moved_to AS (
+    UPDATE relay_cursor r SET xid = l.xid, gpos = l.gpos FROM last l WHERE r.id = 1 RETURNING 1
+  )
+  SELECT count(*) INTO moved FROM sent;
+  RETURN moved;
+END $$;
+
+-- Starts a saga in the transaction of what it is about.
+CREATE FUNCTION saga_start(p_tenant uuid, p_saga uuid, p_kind text, p_rev int, p_state jsonb, p_cause jsonb)
+RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO sagas (tenant_id, saga_id, kind, def_rev, shard, state, cause)
+    VALUES (p_tenant, p_saga, p_kind, p_rev, abs(hashtext(p_saga::text)::bigint % 16), p_state, p_cause)
+    ON CONFLICT DO NOTHING;
+  RETURN FOUND;
+END $$;
+
+-- Makes a saga look again: now if it waits, at its next stop if it is busy. A reason asks it to undo itself.
+CREATE FUNCTION saga_wake(p_tenant uuid, p_saga uuid, p_undo_reason text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+  UPDATE sagas SET signals = signals + 1, undo_reason = coalesce(undo_reason, p_undo_reason),
+    wake_at = CASE WHEN status = 'waiting' OR p_undo_reason IS NOT NULL THEN now() ELSE wake_at END
+    WHERE tenant_id = p_tenant AND saga_id = p_saga AND status IN ('running', 'waiting');
+  RETURN FOUND;
+END $$;
+
+-- Moves sagas of one tenant on, each with the events of its step; per item: ok, look (a signal came in between), lost
+-- (somebody else moved it) or conflict (its aggregate has another version; nothing was changed).
+CREATE FUNCTION saga_advance(p_tenant uuid, p_items jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+  item jsonb;
+  row sagas%ROWTYPE;
+  results jsonb := '[]';
+  append jsonb;
+BEGIN
+  FOR item IN SELECT value FROM jsonb_array_elements(p_items) LOOP
+    SELECT * INTO row FROM sagas
+      WHERE tenant_id = p_tenant AND saga_id = (item->>'saga')::uuid AND seq = (item->>'seq')::int FOR UPDATE;
+    IF NOT FOUND THEN
+      results := results || '"lost"';
+      CONTINUE;
+    END IF;
+    append := item->'append';
+    IF jsonb_typeof(append) = 'object' THEN
+      IF NOT project(p_tenant, (append->>'stream')::uuid, (append->>'expected')::int,
+                     (append->>'expected')::int + jsonb_array_length(append->'types'), append->'doc') THEN
+        results := results || '"conflict"';
+        CONTINUE;
+      END IF;
+      IF event_append(p_tenant, (append->>'stream')::uuid, (append->>'expected')::int,
+           ARRAY(SELECT jsonb_array_elements_text(append->'types')), ARRAY(SELECT jsonb_array_elements_text(append->'topics')),
+           ARRAY(SELECT decode(p, 'base64') FROM jsonb_array_elements_text(append->'payloads') AS p), item->'meta') IS NULL THEN
+        RAISE EXCEPTION 'projection and events of % disagree', append->>'stream';
+      END IF;
+    END IF;
+    UPDATE sagas SET seq = seq + 1, step = (item->>'step')::smallint, phase = item->>'phase', status = item->>'status',
+        attempts = (item->>'attempts')::int, state = item->'state',
+        wake_at = CASE WHEN signals > (item->>'signals')::int THEN now()
+                       ELSE now() + (item->>'delay_ms')::bigint * interval '1 ms' END
+      WHERE tenant_id = p_tenant AND saga_id = row.saga_id;
+    INSERT INTO saga_log (tenant_id, saga_id, seq, step, phase, outcome, detail)
+      VALUES (p_tenant, row.saga_id, row.seq + 1, item->'log'->>'step', item->'log'->>'phase', item->'log'->>'outcome',
+              item->'log'->>'detail');
+    results := results || CASE WHEN row.signals > (item->>'signals')::int THEN '"look"' ELSE '"ok"' END::jsonb;
+  END LOOP;
+  RETURN results;
+END $$;
+
+-- NULL: fresh; else one byte (0 another request, 1 the same) and the stored response.
+CREATE FUNCTION idempotency_claim(p_tenant uuid, p_scope text, p_key text, p_fingerprint bytea) RETURNS bytea
+LANGUAGE plpgsql AS $$
+DECLARE
+  found_row idempotency%ROWTYPE;
+BEGIN
+  -- Waits for a first call that is still in flight, so that a twin sees its result and never a hole.
+  INSERT INTO idempotency (tenant_id, scope, key, fingerprint) VALUES (p_tenant, p_scope, p_key, p_fingerprint)
+    ON CONFLICT DO NOTHING;
+  IF FOUND THEN
+    RETURN NULL;
+  END IF;
+  SELECT * INTO found_row FROM idempotency WHERE tenant_id = p_tenant AND scope = p_scope AND key = p_key;
+  IF found_row.fingerprint <> p_fingerprint THEN
+    RETURN '\x00';
+  END IF;
+  RETURN '\x01' || coalesce(found_row.response, '');
+END $$;
+
+CREATE FUNCTION idempotency_store(p_tenant uuid, p_scope text, p_key text, p_response bytea) RETURNS boolean
+LANGUAGE plpgsql AS $$
+BEGIN
+  UPDATE idempotency SET response = p_response WHERE tenant_id = p_tenant AND scope = p_scope AND key = p_key;
+  RETURN FOUND;
+END $$;
+
+-- 0: seen before; 1: fresh; 2: an earlier event of the same key is parked, this one must queue behind it.
+CREATE FUNCTION inbox_claim(p_tenant uuid, p_consumer text, p_stream uuid, p_event uuid) RETURNS int
+LANGUAGE plpgsql AS $$
+BEGIN
+  IF EXISTS (SELECT FROM parked WHERE tenant_id = p_tenant AND consumer = p_consumer AND stream_id = p_stream) THEN
+    RETURN 2;
+  END IF;
+  INSERT INTO inbox (tenant_id, consumer, event_id) VALUES (p_tenant, p_consumer, p_event) ON CONFLICT DO NOTHING;
+  RETURN CASE WHEN FOUND THEN 1 ELSE 0 END;
+END $$;
+
+-- Worker duties on tables without a tenant, and the housekeeping of what has a life time.
+DO $$
+DECLARE
+  worker text := current_schema() || '_worker';
+BEGIN
+  EXECUTE format('GRANT SELECT, UPDATE ON relay_cursor, shard_leases TO %I', worker);
+  EXECUTE format('CREATE POLICY worker_prunes ON idempotency FOR DELETE TO %I USING (true)', worker);
+  EXECUTE format('CREATE POLICY worker_sees_age ON idempotency FOR SELECT TO %I USING (true)', worker);
+  EXECUTE format('GRANT DELETE, SELECT (created_at) ON idempotency TO %I', worker);
+  EXECUTE format('CREATE POLICY worker_prunes ON inbox FOR DELETE TO %I USING (true)', worker);
+  EXECUTE format('CREATE POLICY worker_sees_age ON inbox FOR SELECT TO %I USING (true)', worker);
+  EXECUTE format('GRANT DELETE, SELECT (received_at) ON inbox TO %I', worker);
+END $$;
+SELECT om_grant();

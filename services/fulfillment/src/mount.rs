@@ -1,0 +1,39 @@
+use contract::fulfillment::v1::fulfillment_query_service_server::FulfillmentQueryServiceServer;
+use contract::fulfillment::v1::fulfillment_service_server::FulfillmentServiceServer;
+use fault::Fault;
+use futures::FutureExt;
+use pg::{Pg, Target};
+use serve::page::Pages;
+use serve::{Boot, Job, Mount};
+
+use crate::api::{Commands, Queries};
+use crate::store::Store;
+use crate::wms::Wms;
+use crate::wms::poller::Poller;
+
+/// What the use cases work with.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub store: Store,
+    pub wms: Wms,
+    pub pages: Pages,
+}
+
+/// Starts the service: its methods, its relay and its poller.
+///
+/// # Errors
+/// Internal when the pool or the HTTP client cannot be built.
+pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
+    let pg = Pg::connect("fulfillment", &Target::new(&boot.database), boot.pool_size)?;
+    let store = Store::new(pg.clone());
+    let wms = Wms::new(&boot.settings.wms_url)?;
+    let poller = Poller::new(store.clone(), wms.clone(), boot.settings.wms_poll);
+    let app = App { store, wms, pages: boot.pages() };
+    let routes = tonic::service::Routes::new(FulfillmentServiceServer::new(Commands(app.clone())))
+        .add_service(FulfillmentQueryServiceServer::new(Queries(app)));
+    let jobs = vec![
+        Job::new("wms.poller", move |cancel| poller.clone().run(cancel).boxed()),
+        Job::new("fulfillment.relay", move |cancel| outbox::relay(pg.clone(), cancel).boxed()),
+    ];
+    Ok(Mount { name: "fulfillment", routes, jobs })
+}

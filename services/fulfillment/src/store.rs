@@ -1,0 +1,282 @@
+//! What we store: fulfillments, the cancelled orders, and who polls the warehouse system for which tenant.
+//!
+//! Every method is one round trip to an SQL function of `migrations/fulfillment`.
+
+use std::time::Duration;
+
+use ctx::Ctx;
+use diesel::sql_types::{Array, Binary, Bool, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+use eventlog::NewEvent;
+use fault::Fault;
+use futures::FutureExt;
+use ids::{FulfillmentId, OrderId, TenantId};
+use jiff::Timestamp;
+use jiff_diesel::ToDiesel;
+use pg::Pg;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::model::{Body, Fulfillment};
+use crate::state::State;
+
+mod sql {
+    use super::*;
+
+    diesel::define_sql_function! {
+        fn fulfillment_intend(tenant: SqlUuid, id: SqlUuid, order: SqlUuid, warehouse: Text, body: Jsonb, at: Timestamptz,
+            kind: Text, topic: Text, payload: Binary, meta: Jsonb) -> Jsonb;
+    }
+    diesel::define_sql_function! {
+        fn fulfillment_move(tenant: SqlUuid, id: SqlUuid, expected: Integer, state: SmallInt, wms_order_id: Text,
+            observed: Nullable<Timestamptz>, types: Array<Text>, topics: Array<Text>, payloads: Array<Binary>,
+            meta: Jsonb) -> Nullable<Jsonb>;
+    }
+    diesel::define_sql_function! {
+        fn fulfillment_fold(tenant: SqlUuid, moves: Jsonb, heard: Array<SqlUuid>, observed: Timestamptz,
+            stale: Timestamptz) -> Integer;
+    }
+    diesel::define_sql_function! { fn fulfillment_get(tenant: SqlUuid, id: SqlUuid) -> Nullable<Jsonb>; }
+    diesel::define_sql_function! {
+        fn fulfillment_list(tenant: SqlUuid, order: Nullable<SqlUuid>, before: Nullable<SqlUuid>, limit: Integer) -> Jsonb;
+    }
+    diesel::define_sql_function! {
+        fn fulfillment_open(tenant: SqlUuid, after: Nullable<SqlUuid>, limit: Integer) -> Jsonb;
+    }
+    diesel::define_sql_function! { fn order_cancel(tenant: SqlUuid, order: SqlUuid) -> Jsonb; }
+    diesel::define_sql_function! { fn order_cancel_refused(tenant: SqlUuid, order: SqlUuid) -> Bool; }
+    diesel::define_sql_function! {
+        fn wms_lease_take(tenant: SqlUuid, owner: SqlUuid, hold_ms: Integer, early_ms: Integer) -> Bool;
+    }
+    diesel::define_sql_function! { fn wms_lease_keep(tenant: SqlUuid, owner: SqlUuid, hold_ms: Integer) -> Bool; }
+    diesel::define_sql_function! {
+        fn wms_lease_end(tenant: SqlUuid, owner: SqlUuid, pause_ms: Integer, longest_ms: Integer, failed: Bool) -> Bool;
+    }
+    diesel::define_sql_function! { fn wms_due(early_ms: Integer, limit: Integer) -> Array<SqlUuid>; }
+}
+
+/// What became of the wish for work.
+pub(crate) enum Intent {
+    /// It is stored now, or was before.
+    Stored(Box<Fulfillment>),
+    /// The order was cancelled.
+    Cancelled,
+}
+
+/// A new state of a fulfillment with the events that tell of it.
+pub(crate) struct Move {
+    pub fulfillment: FulfillmentId,
+    /// Version that the decision was based on.
+    pub expected: i32,
+    pub state: State,
+    /// Id at the warehouse system; empty keeps what is known.
+    pub wms_order_id: String,
+    /// When the warehouse system said so.
+    pub observed_at: Option<Timestamp>,
+    pub events: Vec<NewEvent>,
+}
+
+/// The service's rows.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    pg: Pg,
+}
+
+impl Store {
+    pub(crate) fn new(pg: Pg) -> Self {
+        Self { pg }
+    }
+
+    /// Stores the wish for work once per order and warehouse, unless the order is cancelled.
+    pub(crate) async fn intend(
+        &self,
+        ctx: &Ctx,
+        id: FulfillmentId,
+        order: OrderId,
+        warehouse: &str,
+        body: &Body,
+        event: NewEvent,
+    ) -> Result<Intent, Fault> {
+        #[derive(Deserialize)]
+        #[serde(tag = "outcome", rename_all = "lowercase")]
+        enum Outcome {
+            New { fulfillment: Box<Fulfillment> },
+            Known { fulfillment: Box<Fulfillment> },
+            Cancelled,
+        }
+        let NewEvent { type_name, topic, payload } = event;
+        let query = sql::fulfillment_intend(
+            ctx.tenant.uuid(),
+            id.uuid(),
+            order.uuid(),
+            warehouse.to_owned(),
+            serde_json::to_value(body).map_err(Fault::internal)?,
+            ctx.now.to_diesel(),
+            type_name,
+            topic,
+            payload,
+            eventlog::meta(ctx),
+        );
+        let answer: Value = self.pg.call("fulfillment.intend", diesel::select(query)).await?;
+        Ok(match read(answer)? {
+            Outcome::New { fulfillment } | Outcome::Known { fulfillment } => Intent::Stored(fulfillment),
+            Outcome::Cancelled => Intent::Cancelled,
+        })
+    }
+
+    /// Moves a fulfillment; `None` when it is not at the expected version any more.
+    pub(crate) async fn advance(&self, ctx: &Ctx, step: Move) -> Result<Option<Fulfillment>, Fault> {
+        let (types, topics, payloads) = columns(step.events);
+        let query = sql::fulfillment_move(
+            ctx.tenant.uuid(),
+            step.fulfillment.uuid(),
+            step.expected,
+            step.state as i16,
+            step.wms_order_id,
+            step.observed_at.map(ToDiesel::to_diesel),
+            types,
+            topics,
+            payloads,
+            eventlog::meta(ctx),
+        );
+        let row: Option<Value> = self.pg.call("fulfillment.move", diesel::select(query)).await?;
+        row.map(read).transpose()
+    }
+
+    /// Writes all that one answer of the warehouse system changed, in one transaction; returns how many moved.
+    ///
+    /// What was heard of without news gets `observed_at` anew only when it was older than `stale`.
+    pub(crate) async fn fold(
+        &self,
+        tenant: TenantId,
+        moves: Vec<(Move, Ctx)>,
+        heard: &[FulfillmentId],
+        observed: Timestamp,
+        stale: Timestamp,
+    ) -> Result<i32, Fault> {
+        let moves: Vec<Value> = moves.into_iter().map(|(step, ctx)| move_json(step, &ctx)).collect();
+        let heard: Vec<Uuid> = heard.iter().map(|id| id.uuid()).collect();
+        let query =
+            sql::fulfillment_fold(tenant.uuid(), Value::from(moves), heard, observed.to_diesel(), stale.to_diesel());
+        Ok(self.pg.call("fulfillment.fold", diesel::select(query)).await?)
+    }
+
+    /// A fulfillment of the tenant.
+    pub(crate) async fn get(&self, tenant: TenantId, id: FulfillmentId) -> Result<Fulfillment, Fault> {
+        let query = diesel::select(sql::fulfillment_get(tenant.uuid(), id.uuid()));
+        let row: Option<Value> = self.pg.call("fulfillment.get", query).await?;
+        let row = row.ok_or_else(|| Fault::not_found("FULFILLMENT_NOT_FOUND", format!("no fulfillment {id}")))?;
+        read(row)
+    }
+
+    /// A page of a tenant's fulfillments, newest first.
+    pub(crate) async fn list(
+        &self,
+        tenant: TenantId,
+        order: Option<OrderId>,
+        before: Option<Uuid>,
+        limit: i32,
+    ) -> Result<Vec<Fulfillment>, Fault> {
+        let query = sql::fulfillment_list(tenant.uuid(), order.map(OrderId::uuid), before, limit);
+        read(self.pg.call("fulfillment.list", diesel::select(query)).await?)
+    }
+
+    /// Open work of a tenant in id order.
+    pub(crate) async fn open(
+        &self,
+        tenant: TenantId,
+        after: Option<FulfillmentId>,
+        limit: i32,
+    ) -> Result<Vec<Fulfillment>, Fault> {
+        let query = sql::fulfillment_open(tenant.uuid(), after.map(FulfillmentId::uuid), limit);
+        read(self.pg.call("fulfillment.open", diesel::select(query)).await?)
+    }
+
+    /// Marks an order as cancelled unless work on it has begun; returns all its fulfillments either way.
+    pub(crate) async fn cancel_order(&self, tenant: TenantId, order: OrderId) -> Result<Vec<Fulfillment>, Fault> {
+        let query = diesel::select(sql::order_cancel(tenant.uuid(), order.uuid()));
+        read(self.pg.call("fulfillment.cancel_order", query).await?)
+    }
+
+    /// Takes the mark back.
+    pub(crate) async fn cancel_refused(&self, tenant: TenantId, order: OrderId) -> Result<(), Fault> {
+        let query = diesel::select(sql::order_cancel_refused(tenant.uuid(), order.uuid()));
+        let _: bool = self.pg.call("fulfillment.cancel_refused", query).await?;
+        Ok(())
+    }
+
+    /// Tenants with open work whose turn it is, longest waiting first.
+    pub(crate) async fn due(&self, early: Duration, limit: i32) -> Result<Vec<TenantId>, Fault> {
+        let early = millis(early);
+        let due = self.pg.worker("wms.due", move |conn| {
+            async move { Ok(diesel::select(sql::wms_due(early, limit)).get_result::<Vec<Uuid>>(conn).await?) }.boxed()
+        });
+        Ok(due.await?.into_iter().map(TenantId::from_uuid).collect())
+    }
+
+    /// Takes the right to poll for a tenant; false when somebody else has it or it is not the tenant's turn.
+    pub(crate) async fn take(
+        &self,
+        tenant: TenantId,
+        owner: Uuid,
+        hold: Duration,
+        early: Duration,
+    ) -> Result<bool, Fault> {
+        let query = sql::wms_lease_take(tenant.uuid(), owner, millis(hold), millis(early));
+        Ok(self.pg.call("wms.lease_take", diesel::select(query)).await?)
+    }
+
+    /// Keeps it longer; false when it was lost.
+    pub(crate) async fn keep(&self, tenant: TenantId, owner: Uuid, hold: Duration) -> Result<bool, Fault> {
+        let query = sql::wms_lease_keep(tenant.uuid(), owner, millis(hold));
+        Ok(self.pg.call("wms.lease_keep", diesel::select(query)).await?)
+    }
+
+    /// Gives it back; the next turn is after `pause`, after failures later and later up to `longest`.
+    pub(crate) async fn release(
+        &self,
+        tenant: TenantId,
+        owner: Uuid,
+        pause: Duration,
+        longest: Duration,
+        failed: bool,
+    ) -> Result<(), Fault> {
+        let query = sql::wms_lease_end(tenant.uuid(), owner, millis(pause), millis(longest), failed);
+        let _: bool = self.pg.call("wms.lease_end", diesel::select(query)).await?;
+        Ok(())
+    }
+}
+
+fn move_json(step: Move, ctx: &Ctx) -> Value {
+    let (types, topics, payloads) = columns(step.events);
+    json!({
+        "id": step.fulfillment.uuid(),
+        "expected": step.expected,
+        "state": step.state as i16,
+        "types": types,
+        "topics": topics,
+        "payloads": payloads.iter().map(hex::encode).collect::<Vec<_>>(),
+        "meta": eventlog::meta(ctx),
+    })
+}
+
+fn columns(events: Vec<NewEvent>) -> (Vec<&'static str>, Vec<&'static str>, Vec<Vec<u8>>) {
+    let mut columns = (Vec::new(), Vec::new(), Vec::new());
+    for NewEvent { type_name, topic, payload } in events {
+        columns.0.push(type_name);
+        columns.1.push(topic);
+        columns.2.push(payload);
+    }
+    columns
+}
+
+/// What our own SQL functions wrote is readable; if not, it is our mistake.
+fn read<T: DeserializeOwned>(row: Value) -> Result<T, Fault> {
+    serde_json::from_value(row).map_err(Fault::internal)
+}
+
+fn millis(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,233 @@
+//! Stock set aside for one order: its states and what may be done in each (INV-03, INV-04, INV-16). Pure.
+
+use ids::{OrderId, ReservationId};
+use jiff::Timestamp;
+
+use crate::stock::{Demand, Take};
+
+/// State of a reservation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Set aside until it expires.
+    Held,
+    /// Set aside for good.
+    Confirmed,
+    /// Part or all left the warehouse.
+    Consumed,
+    /// Given back.
+    Released,
+    /// Not confirmed in time and given back.
+    Expired,
+}
+
+impl State {
+    /// Number in the contract and the database.
+    pub const fn code(self) -> i16 {
+        match self {
+            Self::Held => 1,
+            Self::Confirmed => 2,
+            Self::Consumed => 3,
+            Self::Released => 4,
+            Self::Expired => 5,
+        }
+    }
+
+    /// Word for error details.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Held => "HELD",
+            Self::Confirmed => "CONFIRMED",
+            Self::Consumed => "CONSUMED",
+            Self::Released => "RELEASED",
+            Self::Expired => "EXPIRED",
+        }
+    }
+
+    /// The state of a number.
+    pub fn of(code: i16) -> Option<Self> {
+        [Self::Held, Self::Confirmed, Self::Consumed, Self::Released, Self::Expired]
+            .into_iter()
+            .find(|state| state.code() == code)
+    }
+}
+
+/// Units of one product in one warehouse that belong to a reservation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allocation {
+    /// The product.
+    pub sku: String,
+    /// The warehouse.
+    pub warehouse: String,
+    /// Units set aside.
+    pub quantity: i32,
+    /// Units of them that left; never above `quantity`.
+    pub consumed: i32,
+}
+
+impl From<Take> for Allocation {
+    fn from(take: Take) -> Self {
+        Self { sku: take.sku, warehouse: take.warehouse, quantity: take.quantity, consumed: 0 }
+    }
+}
+
+/// Stock set aside for one order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    /// Its id, and its stream of events.
+    pub id: ReservationId,
+    /// The order.
+    pub order: OrderId,
+    /// State.
+    pub state: State,
+    /// Events of the stream so far.
+    pub version: i32,
+    /// When a held one ends.
+    pub expires_at: Timestamp,
+    /// What is set aside where, by SKU and warehouse.
+    pub allocations: Vec<Allocation>,
+}
+
+/// What a reservation answers to a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Do it.
+    Go,
+    /// It is so already; nothing to do.
+    Stay,
+    /// Its state forbids it.
+    Refuse,
+}
+
+/// What releasing a reservation means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// Units go back.
+    GiveBack,
+    /// The units are back already, but a late attempt to reserve must be refused from now on.
+    Mark,
+    /// Nothing is left to do.
+    Nothing,
+}
+
+/// Units leave that were not set aside there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("more units of {} leave than are set aside there", skus.join(", "))]
+pub struct Overdrawn {
+    /// The products, sorted.
+    pub skus: Vec<String>,
+}
+
+impl Reservation {
+    /// May it be kept for good?
+    pub fn confirm(&self) -> Step {
+        match self.state {
+            State::Held => Step::Go,
+            State::Confirmed | State::Consumed => Step::Stay,
+            State::Released | State::Expired => Step::Refuse,
+        }
+    }
+
+    /// What is there to give back?
+    pub fn release(&self) -> Release {
+        match self.state {
+            State::Held | State::Confirmed => Release::GiveBack,
+            State::Consumed if self.allocations.iter().any(|a| a.consumed < a.quantity) => Release::GiveBack,
+            State::Consumed | State::Released => Release::Nothing,
+            State::Expired => Release::Mark,
+        }
+    }
+
+    /// May units leave the warehouse?
+    pub fn consume(&self) -> Step {
+        match self.state {
+            State::Confirmed | State::Consumed => Step::Go,
+            State::Held | State::Released | State::Expired => Step::Refuse,
+        }
+    }
+
+    /// Checks that what leaves a warehouse is set aside there and has not left yet.
+    ///
+    /// # Errors
+    /// Every product of which too much would leave.
+    pub fn leave(&self, warehouse: &str, lines: &[Demand]) -> Result<(), Overdrawn> {
+        let left = |sku: &str| {
+            let here = self.allocations.iter().find(|a| a.sku == sku && a.warehouse == warehouse);
+            here.map_or(0, |a| a.quantity - a.consumed)
+        };
+        let skus: Vec<String> =
+            lines.iter().filter(|line| line.quantity > left(&line.sku)).map(|line| line.sku.clone()).collect();
+        if skus.is_empty() { Ok(()) } else { Err(Overdrawn { skus }) }
+    }
+
+    /// The same after units left.
+    #[must_use]
+    pub fn after_leaving(mut self, warehouse: &str, lines: &[Demand]) -> Self {
+        for line in lines {
+            let here = self.allocations.iter_mut().filter(|a| a.sku == line.sku && a.warehouse == warehouse);
+            for allocation in here {
+                allocation.consumed += line.quantity;
+            }
+        }
+        self.state = State::Consumed;
+        self.version += 1;
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reservation(state: State) -> Reservation {
+        let allocation = |sku: &str, warehouse: &str, quantity, consumed| Allocation {
+            sku: sku.to_owned(),
+            warehouse: warehouse.to_owned(),
+            quantity,
+            consumed,
+        };
+        Reservation {
+            id: ReservationId::new(),
+            order: OrderId::new(),
+            state,
+            version: 1,
+            expires_at: Timestamp::UNIX_EPOCH,
+            allocations: vec![allocation("A", "W1", 3, 1), allocation("A", "W2", 2, 0), allocation("B", "W1", 1, 1)],
+        }
+    }
+
+    fn lines(lines: &[(&str, i32)]) -> Vec<Demand> {
+        lines.iter().map(|(sku, quantity)| Demand { sku: (*sku).to_owned(), quantity: *quantity }).collect()
+    }
+
+    #[test]
+    fn inv_04_every_state_knows_what_may_follow() {
+        let table = [
+            (State::Held, Step::Go, Release::GiveBack, Step::Refuse),
+            (State::Confirmed, Step::Stay, Release::GiveBack, Step::Go),
+            (State::Consumed, Step::Stay, Release::GiveBack, Step::Go),
+            (State::Released, Step::Refuse, Release::Nothing, Step::Refuse),
+            (State::Expired, Step::Refuse, Release::Mark, Step::Refuse),
+        ];
+        for (state, confirm, release, consume) in table {
+            let it = reservation(state);
+            assert_eq!((it.confirm(), it.release(), it.consume()), (confirm, release, consume), "{state:?}");
+            assert_eq!(State::of(state.code()), Some(state));
+        }
+    }
+
+    #[test]
+    fn inv_16_only_what_is_set_aside_in_a_warehouse_may_leave_it() {
+        let it = reservation(State::Confirmed);
+        assert_eq!(it.leave("W1", &lines(&[("A", 2)])), Ok(()));
+        let too_much = it.leave("W1", &lines(&[("A", 3), ("B", 1), ("C", 1)]));
+        assert_eq!(too_much, Err(Overdrawn { skus: vec!["A".into(), "B".into(), "C".into()] }));
+        assert!(it.leave("W2", &lines(&[("B", 1)])).is_err());
+    }
+
+    #[test]
+    fn inv_16_a_reservation_that_left_as_a_whole_has_nothing_to_release() {
+        let it = reservation(State::Confirmed).after_leaving("W1", &lines(&[("A", 2)]));
+        assert_eq!((it.state, it.release()), (State::Consumed, Release::GiveBack));
+        assert_eq!(it.after_leaving("W2", &lines(&[("A", 2)])).release(), Release::Nothing);
+    }
+}

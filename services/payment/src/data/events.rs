@@ -1,0 +1,80 @@
+//! What happened to a payment, as published messages.
+
+use contract::Event;
+use contract::common::v1::Money as WireMoney;
+use contract::payment::v1::{
+    PaymentActionRequired, PaymentAuthorizationRequested, PaymentAuthorized, PaymentCaptured, PaymentDeclined, PaymentVoided,
+    RefundSucceeded,
+};
+use eventlog::NewEvent;
+use ids::{OrderId, PaymentId};
+use money::Money;
+
+use super::store::{Capture, Refund};
+use crate::logic::state::{Change, Payment};
+
+pub(super) fn requested(order: OrderId, payment: PaymentId, amount: Money) -> NewEvent {
+    event(&PaymentAuthorizationRequested {
+        order_id: order.to_string(),
+        payment_id: payment.to_string(),
+        amount: Some(wire(amount)),
+    })
+}
+
+/// The mark left for an order never seen; there is no amount.
+pub(super) fn marked_void(order: OrderId, payment: PaymentId) -> NewEvent {
+    event(&PaymentVoided { order_id: order.to_string(), payment_id: payment.to_string(), amount: None })
+}
+
+pub(super) fn captured(payment: &Payment, capture: &Capture) -> NewEvent {
+    event(&PaymentCaptured {
+        order_id: payment.order.to_string(),
+        payment_id: payment.id.to_string(),
+        amount: amount(payment, capture.amount),
+        captured_total: amount(payment, payment.captured),
+        shipment_id: capture.shipment().to_string(),
+    })
+}
+
+pub(super) fn refunded(payment: &Payment, refund: &Refund) -> NewEvent {
+    event(&RefundSucceeded {
+        order_id: payment.order.to_string(),
+        payment_id: payment.id.to_string(),
+        refund_id: refund.id().to_string(),
+        amount: amount(payment, refund.amount),
+    })
+}
+
+pub(super) fn changed(before: &Payment, after: &Payment) -> Vec<NewEvent> {
+    before.changes(after).iter().map(|change| of(after, change)).collect()
+}
+
+fn of(payment: &Payment, change: &Change) -> NewEvent {
+    let (order_id, payment_id) = (payment.order.to_string(), payment.id.to_string());
+    match change {
+        Change::ActionRequired => {
+            let action_url = payment.action_url.clone().unwrap_or_default();
+            event(&PaymentActionRequired { order_id, payment_id, action_url })
+        }
+        Change::Authorized => {
+            event(&PaymentAuthorized { order_id, payment_id, amount: amount(payment, payment.authorized) })
+        }
+        Change::Declined => {
+            let reason = payment.decline_reason.clone().unwrap_or_default();
+            event(&PaymentDeclined { order_id, payment_id, reason })
+        }
+        Change::Voided(minor) => event(&PaymentVoided { order_id, payment_id, amount: amount(payment, *minor) }),
+    }
+}
+
+fn event<E: Event>(event: &E) -> NewEvent {
+    NewEvent::new(E::TYPE, E::TOPIC, event.encode_to_vec())
+}
+
+fn amount(payment: &Payment, minor: i64) -> Option<WireMoney> {
+    payment.asked.map(|asked| wire(Money::new(asked.currency, minor)))
+}
+
+fn wire(money: Money) -> WireMoney {
+    WireMoney { currency_code: money.currency.code().to_owned(), amount_minor: money.minor }
+}

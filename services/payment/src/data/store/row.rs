@@ -1,0 +1,229 @@
+//! Rows as the SQL functions return them.
+
+use ids::{OrderId, PaymentId, RefundId, ShipmentId};
+use jiff::Timestamp;
+use money::Money;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::logic::state::Payment;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Row {
+    payment_id: Uuid,
+    order_id: Uuid,
+    currency: Option<String>,
+    amount: Option<i64>,
+    authorized: i64,
+    captured: i64,
+    refunded: i64,
+    refunded_own: i64,
+    closed: bool,
+    void_requested: bool,
+    unknown: bool,
+    decline_reason: Option<String>,
+    action_url: Option<String>,
+    provider: String,
+    provider_reference: Option<String>,
+    authorized_at: Option<Timestamp>,
+    checks: i16,
+    revision: i32,
+    created_at: Timestamp,
+}
+
+impl From<Row> for Payment {
+    fn from(row: Row) -> Self {
+        let currency = row.currency.as_deref().and_then(|code| code.parse().ok());
+        Self {
+            id: PaymentId::from_uuid(row.payment_id),
+            order: OrderId::from_uuid(row.order_id),
+            asked: currency.zip(row.amount).map(|(currency, minor)| Money::new(currency, minor)),
+            authorized: row.authorized,
+            captured: row.captured,
+            refunded: row.refunded,
+            refunded_own: row.refunded_own,
+            closed: row.closed,
+            void_requested: row.void_requested,
+            unknown: row.unknown,
+            decline_reason: row.decline_reason,
+            action_url: row.action_url,
+            provider: row.provider,
+            reference: row.provider_reference,
+            authorized_at: row.authorized_at,
+            created_at: row.created_at,
+            checks: row.checks,
+            revision: row.revision,
+        }
+    }
+}
+
+/// What [`payment_settle`](super::sql::payment_settle) writes.
+#[derive(Debug, Serialize)]
+pub(super) struct Facts<'a> {
+    state: &'static str,
+    authorized: i64,
+    captured: i64,
+    voided: i64,
+    refunded: i64,
+    refunded_own: i64,
+    closed: bool,
+    void_requested: bool,
+    unknown: bool,
+    decline_reason: Option<&'a str>,
+    action_url: Option<&'a str>,
+    provider_reference: Option<&'a str>,
+    unresolved: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capture: Option<&'a Ending>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refund: Option<&'a Ending>,
+}
+
+impl<'a> Facts<'a> {
+    pub(super) fn of(payment: &'a Payment, ends: Option<&'a Ending>) -> Self {
+        Self {
+            state: payment.state().as_str(),
+            authorized: payment.authorized,
+            captured: payment.captured,
+            voided: payment.voided(),
+            refunded: payment.refunded,
+            refunded_own: payment.refunded_own,
+            closed: payment.closed,
+            void_requested: payment.void_requested,
+            unknown: payment.unknown,
+            decline_reason: payment.decline_reason.as_deref(),
+            action_url: payment.action_url.as_deref(),
+            provider_reference: payment.reference.as_deref(),
+            unresolved: payment.unresolved(),
+            capture: ends.filter(|ending| !ending.is_refund),
+            refund: ends.filter(|ending| ending.is_refund),
+        }
+    }
+}
+
+/// How a capture or a refund ended.
+#[derive(Debug, Clone, Serialize)]
+pub struct Ending {
+    /// Shipment or refund.
+    pub id: Uuid,
+    #[serde(skip)]
+    is_refund: bool,
+    /// Whether the provider did it.
+    pub state: EntryState,
+    /// Why it failed.
+    pub code: Option<String>,
+    /// Provider's id of the refund.
+    pub provider_reference: Option<String>,
+}
+
+impl Ending {
+    /// The provider took the money of a shipment.
+    pub fn captured(shipment: ShipmentId) -> Self {
+        Self::new(shipment.uuid(), false, EntryState::Succeeded)
+    }
+
+    /// The provider gave money back.
+    pub fn refunded(refund: RefundId, reference: String) -> Self {
+        Self { provider_reference: Some(reference), ..Self::new(refund.uuid(), true, EntryState::Succeeded) }
+    }
+
+    /// The provider refused to take the money of a shipment.
+    pub fn capture_refused(shipment: ShipmentId, code: String) -> Self {
+        Self { code: Some(code), ..Self::new(shipment.uuid(), false, EntryState::Failed) }
+    }
+
+    /// The provider refused to give money back.
+    pub fn refund_refused(refund: RefundId, code: String) -> Self {
+        Self { code: Some(code), ..Self::new(refund.uuid(), true, EntryState::Failed) }
+    }
+
+    fn new(id: Uuid, is_refund: bool, state: EntryState) -> Self {
+        Self { id, is_refund, state, code: None, provider_reference: None }
+    }
+}
+
+/// Where a capture or refund stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum EntryState {
+    /// The provider was or will be asked.
+    Pending,
+    /// Done.
+    Succeeded,
+    /// Refused; nothing was done.
+    Failed,
+}
+
+impl EntryState {
+    /// Name in the contract.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Succeeded => "SUCCEEDED",
+            Self::Failed => "FAILED",
+        }
+    }
+}
+
+/// The money of one shipment.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Capture {
+    #[serde(rename = "shipment_id")]
+    shipment: Uuid,
+    #[serde(rename = "payment_id")]
+    payment: Uuid,
+    /// Minor units of the payment's currency.
+    pub amount: i64,
+    /// Nothing more will be captured.
+    #[serde(rename = "final")]
+    pub last: bool,
+    /// Where it stands.
+    pub state: EntryState,
+    /// Why it failed.
+    pub code: Option<String>,
+}
+
+impl Capture {
+    /// The shipment.
+    pub fn shipment(&self) -> ShipmentId {
+        ShipmentId::from_uuid(self.shipment)
+    }
+
+    /// The payment.
+    pub fn payment(&self) -> PaymentId {
+        PaymentId::from_uuid(self.payment)
+    }
+}
+
+/// Money that is given back.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Refund {
+    #[serde(rename = "refund_id")]
+    id: Uuid,
+    #[serde(rename = "payment_id")]
+    payment: Uuid,
+    /// Minor units of `currency`.
+    pub amount: i64,
+    /// ISO 4217 code.
+    pub currency: String,
+    /// Why.
+    pub reason: String,
+    /// Where it stands.
+    pub state: EntryState,
+    /// Why it failed.
+    pub code: Option<String>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+}
+
+impl Refund {
+    /// Identity.
+    pub fn id(&self) -> RefundId {
+        RefundId::from_uuid(self.id)
+    }
+
+    /// The payment.
+    pub fn payment(&self) -> PaymentId {
+        PaymentId::from_uuid(self.payment)
+    }
+}

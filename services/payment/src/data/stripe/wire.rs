@@ -1,0 +1,136 @@
+//! Stripe's JSON as far as we read it; nothing outside the client sees these types.
+
+use std::collections::BTreeMap;
+
+use money::{Currency, Money};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::logic::state::{Phase, Snapshot};
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Intent {
+    pub(super) id: String,
+    amount: i64,
+    #[serde(default)]
+    amount_received: i64,
+    /// Not Stripe's own, but some compatible providers say it here; Stripe says it on the charge.
+    #[serde(default)]
+    amount_refunded: i64,
+    currency: String,
+    status: String,
+    #[serde(default)]
+    pub(super) metadata: BTreeMap<String, String>,
+    next_action: Option<NextAction>,
+    last_payment_error: Option<ErrorBody>,
+}
+
+#[derive(Debug, Deserialize)]
+struct NextAction {
+    redirect_to_url: Option<Redirect>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Redirect {
+    url: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Charge {
+    payment_intent: String,
+    amount: i64,
+    #[serde(default)]
+    amount_captured: i64,
+    #[serde(default)]
+    amount_refunded: i64,
+    currency: String,
+    #[serde(default)]
+    pub(super) metadata: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Found {
+    pub(super) data: Vec<Intent>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Refund {
+    pub(super) id: String,
+    pub(super) status: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Failure {
+    pub(super) error: ErrorBody,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ErrorBody {
+    #[serde(rename = "type", default)]
+    pub(super) kind: String,
+    code: Option<String>,
+    decline_code: Option<String>,
+    pub(super) payment_intent: Option<Box<Intent>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Event {
+    pub(super) id: String,
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    pub(super) data: EventData,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct EventData {
+    pub(super) object: Value,
+}
+
+impl ErrorBody {
+    /// The most telling code.
+    pub(super) fn code(&self) -> String {
+        self.decline_code.clone().or_else(|| self.code.clone()).unwrap_or_else(|| self.kind.clone())
+    }
+}
+
+impl Intent {
+    /// The intent as the fold takes it; none when the currency is not one we know.
+    pub(super) fn snapshot(self) -> Option<Snapshot> {
+        let phase = match self.status.as_str() {
+            "requires_action" => Phase::RequiresAction,
+            "requires_payment_method" => Phase::Failed,
+            "requires_capture" => Phase::Held,
+            "succeeded" => Phase::Done,
+            "canceled" => Phase::Canceled,
+            _ => Phase::Processing,
+        };
+        Some(Snapshot {
+            amount: Money::new(currency(&self.currency)?, self.amount),
+            phase,
+            received: self.amount_received,
+            refunded: self.amount_refunded,
+            decline_reason: self.last_payment_error.as_ref().map(ErrorBody::code),
+            action_url: self.next_action.and_then(|action| action.redirect_to_url).map(|redirect| redirect.url),
+            reference: self.id,
+        })
+    }
+}
+
+impl Charge {
+    /// What the charge says of its intent.
+    pub(super) fn snapshot(self) -> Option<Snapshot> {
+        Some(Snapshot {
+            reference: self.payment_intent,
+            amount: Money::new(currency(&self.currency)?, self.amount),
+            phase: Phase::Processing,
+            received: self.amount_captured,
+            refunded: self.amount_refunded,
+            decline_reason: None,
+            action_url: None,
+        })
+    }
+}
+
+fn currency(lower: &str) -> Option<Currency> {
+    lower.to_ascii_uppercase().parse().ok()
+}

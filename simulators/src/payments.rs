@@ -1,0 +1,169 @@
+//! Stripe-shaped payments: form-encoded requests, JSON answers, idempotency keys, signed events.
+//!
+//! Shapes follow Stripe's `payment_intents` and `refunds`; test tokens `pm_sim_*` choose the outcome.
+
+mod books;
+mod intent;
+mod refusal;
+mod reply;
+mod request;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::connection::Connection;
+use crate::control::{Call, Control, lock};
+use books::{Books, Change};
+use refusal::Refusal;
+use reply::{Reply, broken};
+use request::Request;
+
+/// Bytes of the largest form accepted.
+const LARGEST_BODY: usize = 64 * 1024;
+
+struct Payments {
+    control: Arc<Control>,
+    books: Mutex<Books>,
+}
+
+/// A request as every handler gets it.
+struct Arrived {
+    connection: Connection,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+type Action = for<'a> fn(&mut Change<'a>, &str) -> Result<Value, Refusal>;
+
+/// All routes of the payment simulator.
+pub(crate) fn router(control: Arc<Control>) -> Router {
+    let payments = Arc::new(Payments { control: Arc::clone(&control), books: Mutex::default() });
+    let reset = {
+        let payments = Arc::clone(&payments);
+        move || lock(&payments.books).clear()
+    };
+    Router::new()
+        .route("/v1/payment_intents", post(create))
+        .route("/v1/payment_intents/search", get(search))
+        .route("/v1/payment_intents/{id}", get(show))
+        .route("/v1/payment_intents/{id}/capture", post(capture))
+        .route("/v1/payment_intents/{id}/cancel", post(cancel))
+        .route("/v1/refunds", post(refund))
+        .route("/_sim/payment_intents/{id}/complete_action", post(complete_action))
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .with_state(payments)
+        .merge(control.routes(reset))
+}
+
+impl Payments {
+    /// Runs one changing call: faults, then the key's earlier answer, then the action.
+    async fn change(&self, arrived: Arrived, op: &'static str, id: &str, action: Action) -> Response {
+        let request = match Request::read(&arrived.headers, &arrived.body) {
+            Ok(request) => request,
+            Err(refusal) => return refusal.reply().into_response(),
+        };
+        let mut hold = Duration::ZERO;
+        let effect = || {
+            let mut change =
+                Change { books: &mut lock(&self.books), control: &self.control, request: &request, hold: &mut hold };
+            change.once(op, id, action).into_response()
+        };
+        let call = Call { op, subject: &request.subject(id), connection: &arrived.connection };
+        let response = self.control.perform(call, effect, broken).await;
+        self.control.pause(hold).await;
+        response
+    }
+
+    /// Runs one reading call.
+    async fn read(
+        &self,
+        arrived: Arrived,
+        op: &'static str,
+        subject: &str,
+        look: impl FnOnce(&Books) -> Result<Value, Refusal>,
+    ) -> Response {
+        if let Err(refusal) = Request::read(&arrived.headers, &[]) {
+            return refusal.reply().into_response();
+        }
+        let effect = || answer(look(&lock(&self.books))).into_response();
+        let call = Call { op, subject, connection: &arrived.connection };
+        self.control.perform(call, effect, broken).await
+    }
+}
+
+fn answer(result: Result<Value, Refusal>) -> Reply {
+    match result {
+        Ok(value) => Reply::new(StatusCode::OK, &value),
+        Err(refusal) => refusal.reply(),
+    }
+}
+
+impl<S: Send + Sync> axum::extract::FromRequest<S> for Arrived {
+    type Rejection = Response;
+
+    async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Self::Rejection> {
+        let (ConnectInfo(connection), headers, body) =
+            <(ConnectInfo<Connection>, HeaderMap, Bytes)>::from_request(request, state).await?;
+        Ok(Self { connection, headers, body })
+    }
+}
+
+async fn create(State(sim): State<Arc<Payments>>, arrived: Arrived) -> Response {
+    sim.change(arrived, "payment_intents.create", "", |c, id| c.create(id)).await
+}
+
+async fn capture(State(sim): State<Arc<Payments>>, Path(id): Path<String>, arrived: Arrived) -> Response {
+    sim.change(arrived, "payment_intents.capture", &id, |c, id| c.capture(id)).await
+}
+
+async fn cancel(State(sim): State<Arc<Payments>>, Path(id): Path<String>, arrived: Arrived) -> Response {
+    sim.change(arrived, "payment_intents.cancel", &id, |c, id| c.cancel(id)).await
+}
+
+async fn refund(State(sim): State<Arc<Payments>>, arrived: Arrived) -> Response {
+    sim.change(arrived, "refunds.create", "", |c, id| c.refund(id)).await
+}
+
+async fn show(State(sim): State<Arc<Payments>>, Path(id): Path<String>, arrived: Arrived) -> Response {
+    sim.read(arrived, "payment_intents.get", &id, |books| books.intent(&id).map(intent::Intent::json)).await
+}
+
+#[derive(Deserialize)]
+struct Search {
+    query: String,
+}
+
+async fn search(State(sim): State<Arc<Payments>>, Query(search): Query<Search>, arrived: Arrived) -> Response {
+    sim.read(arrived, "payment_intents.search", &search.query, |books| books.search(&search.query)).await
+}
+
+#[derive(Deserialize)]
+struct Customer {
+    outcome: CustomerOutcome,
+}
+
+#[derive(Deserialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum CustomerOutcome {
+    Succeed,
+    Fail,
+}
+
+async fn complete_action(
+    State(sim): State<Arc<Payments>>,
+    Path(id): Path<String>,
+    Json(customer): Json<Customer>,
+) -> Reply {
+    let succeed = customer.outcome == CustomerOutcome::Succeed;
+    sim.control.count("complete_action");
+    answer(lock(&sim.books).complete_action(&sim.control, &id, succeed))
+}
