@@ -51,6 +51,11 @@ impl Home {
         std::env::temp_dir().join(format!("ordermesh-s-{:016x}", hasher.finish()))
     }
 
+    /// Whether a cluster was ever opened there.
+    pub(crate) fn is_one(root: &Path) -> bool {
+        root.join(LOCK).is_file()
+    }
+
     /// Makes the directory ours, for as long as the returned lock lives.
     pub(crate) fn open(root: Option<&Path>, runner: &Runner) -> Result<(Self, File), Error> {
         let Some(root) = root else {

@@ -65,6 +65,20 @@ impl Cluster {
         self.end();
     }
 
+    /// Removes a cluster and its directory; false when there is none.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] while another process has it.
+    pub fn erase(root: &Path) -> Result<bool, Error> {
+        if !Home::is_one(root) {
+            return Ok(false);
+        }
+        let (home, _lock) = Home::open(Some(root), &Runner::choose()?)?;
+        stop_orphan(&home)?;
+        std::fs::remove_dir_all(&home.root).tried(|| format!("remove {}", home.root.display()))?;
+        Ok(true)
+    }
+
     /// Leaves a temporary directory where it is, for somebody to look at.
     ///
     /// # Errors

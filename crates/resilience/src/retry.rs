@@ -92,6 +92,6 @@ mod tests {
         let policy = Retry::default().until(Some(Instant::now()));
         assert_eq!(tried(policy, away).await, 1);
         let soon = Retry::default().until(Some(Instant::now() + Duration::from_secs(5)));
-        assert_eq!(tried(soon, || away().retry_after(Duration::from_mins(1))).await, 1);
+        assert_eq!(tried(soon, || away().retry_after(Duration::from_secs(60))).await, 1);
     }
 }

@@ -163,6 +163,18 @@ impl Step {
     }
 }
 
+impl std::fmt::Debug for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Step").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Definition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Definition").field("kind", &self.kind).field("steps", &self.step_names()).finish_non_exhaustive()
+    }
+}
+
 /// The table of a saga's steps.
 #[derive(Clone)]
 pub struct Definition {
@@ -186,6 +198,16 @@ impl Definition {
     {
         self.undone = Some(Arc::new(action));
         self
+    }
+
+    /// Name of the table.
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// Revision of the table.
+    pub fn rev(&self) -> i16 {
+        self.rev
     }
 
     /// Names of the steps, in order.

@@ -78,7 +78,7 @@ impl Settings {
             webhook_secret_root: random_secret(),
             wms_poll: Duration::from_millis(500),
             page_token_key: random_secret(),
-            user_token_ttl: Duration::from_mins(15),
+            user_token_ttl: Duration::from_secs(15 * 60),
         }
     }
 
@@ -162,5 +162,47 @@ impl Job {
     /// Runs the job on its own task; the tracker is empty when it has ended.
     pub fn spawn(self, tasks: &TaskTracker, cancel: CancellationToken) {
         tasks.spawn(self.run(cancel));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_panics_runs_again_until_it_ends() {
+        let runs = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&runs);
+        let job = Job::new("test", move |_| {
+            let run = counted.fetch_add(1, Ordering::SeqCst);
+            async move { assert!(run == 2, "not yet") }.boxed()
+        });
+        let tasks = TaskTracker::new();
+        job.spawn(&tasks, CancellationToken::new());
+        tasks.close();
+        tasks.wait().await;
+        assert_eq!(runs.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_panicked_does_not_outlive_the_process() {
+        let cancel = CancellationToken::new();
+        let job = Job::new("test", |_| async { panic!("always") }.boxed());
+        let running = tokio::spawn(job.run(cancel.clone()));
+        tokio::task::yield_now().await;
+        cancel.cancel();
+        running.await.expect("ends");
+    }
+
+    #[test]
+    fn webhook_secrets_differ_by_tenant_and_provider() {
+        let (settings, tenant) = (Settings::isolated(), TenantId::new());
+        let secret = |provider, tenant| settings.webhook_secret(provider, tenant).expose_secret().to_owned();
+        assert_eq!(secret("payments", tenant), secret("payments", tenant));
+        assert_ne!(secret("payments", tenant), secret("carriers", tenant));
+        assert_ne!(secret("payments", tenant), secret("payments", TenantId::new()));
+        assert!(!format!("{settings:?}").contains(settings.payments_key.expose_secret()));
     }
 }

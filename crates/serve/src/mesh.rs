@@ -20,7 +20,7 @@ use crate::stack::{self, Limits};
 use crate::{Peer, header};
 
 /// Life of a service's token.
-const TOKEN_LIFE: Duration = Duration::from_mins(10);
+const TOKEN_LIFE: Duration = Duration::from_secs(10 * 60);
 /// Life that must be left when a token is used again, seconds.
 const TOKEN_REST: i64 = 120;
 

@@ -14,3 +14,14 @@ pub fn respond<R>(once: impl Into<(R, bool)>) -> Response<R> {
     }
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_stored_answer_is_marked() {
+        assert_eq!(respond((1, true)).metadata().get(header::REPLAYED).expect("marked"), "true");
+        assert!(respond((1, false)).metadata().is_empty());
+    }
+}

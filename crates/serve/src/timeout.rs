@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn what_is_rendered_is_read_back() {
-        for millis in [0, 1, 300, 99_999, 100_000, 3_600_000, 100_000_000_000] {
+        for millis in [0, 1, 300, 99_999, 100_000, 3_600_000, 10_000_000_000] {
             let left = Duration::from_millis(millis);
             let back = read(&HeaderMap::from_iter([(http::HeaderName::from_static(header::TIMEOUT), render(left))]));
             assert_eq!(back, Some(left));

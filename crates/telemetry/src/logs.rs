@@ -66,8 +66,8 @@ where
 {
     let plain = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     if json {
-        // The innermost span repeats what its parents know, so the list of all spans would only be noise.
-        plain.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed()
+        // All spans, not only the innermost: tenant and correlation id stand on the outermost.
+        plain.json().flatten_event(true).with_current_span(false).with_span_list(true).boxed()
     } else {
         plain.compact().boxed()
     }

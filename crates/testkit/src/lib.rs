@@ -5,6 +5,12 @@
 
 mod db;
 mod eventually;
+#[cfg(feature = "system")]
+mod system;
 
 pub use db::Db;
 pub use eventually::eventually;
+#[cfg(feature = "system")]
+pub use ordermesh::rest::{CallError, Login, Rest, refusal};
+#[cfg(feature = "system")]
+pub use system::{Shop, System, order};

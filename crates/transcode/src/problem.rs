@@ -74,6 +74,7 @@ pub fn http_status(code: Code, reason: &str, used_if_match: bool) -> u16 {
         "ETAG_MISMATCH" | "PRICE_CHANGED" => 409,
         "IDEMPOTENCY_KEY_REUSED" => 422,
         "IDEMPOTENCY_KEY_MISSING" => 400,
+        "REQUEST_TOO_LARGE" => 413,
         _ if is_in_flight(reason) => 409,
         _ => CODES[code as usize].2,
     }

@@ -21,6 +21,8 @@ pub struct HeaderField<'a> {
     pub field: &'a str,
     /// Its value; empty sets nothing.
     pub value: &'a str,
+    /// Replaces what the rest of the request says, instead of having to agree with it.
+    pub wins: bool,
 }
 
 /// The parts of an HTTP request that become a message.
@@ -162,7 +164,7 @@ impl Route {
             Err(mismatch) => return wrong(mismatch.reason, mismatch.detail),
         };
         match descend(message, parents) {
-            Ok(parent) if differs(parent, last, &value) => {
+            Ok(parent) if !header.wins && differs(parent, last, &value) => {
                 wrong("HEADER_MISMATCH", format!("differs from {} of the request", last.json_name()));
             }
             Ok(parent) => parent.set_field(last, value),

@@ -63,19 +63,9 @@ impl Decoded {
     /// Text of a string or integer field by its dotted path; `None` when unset or empty.
     #[must_use]
     pub fn text(&self, path: &str) -> Option<String> {
-        let mut message = self.message.clone();
-        let mut names = path.split('.').peekable();
-        while let Some(name) = names.next() {
-            let value = message.get_field_by_name(name)?.into_owned();
-            match value {
-                Value::Message(inner) if names.peek().is_some() => message = inner,
-                Value::String(text) if names.peek().is_none() && !text.is_empty() => return Some(text),
-                Value::I32(number) if names.peek().is_none() => return Some(number.to_string()),
-                Value::I64(number) if names.peek().is_none() => return Some(number.to_string()),
-                _ => return None,
-            }
-        }
-        None
+        let (parents, last) = path.rsplit_once('.').map_or((None, path), |(parents, last)| (Some(parents), last));
+        let names: Vec<&str> = parents.map(|parents| parents.split('.').collect()).unwrap_or_default();
+        text_at(&self.message, &names, last)
     }
 
     /// Content type and bytes of a google.api.HttpBody answer.
@@ -87,6 +77,18 @@ impl Decoded {
         let data = self.message.get_field_by_name("data")?.as_bytes()?.clone();
         let content_type = self.text("content_type").unwrap_or_else(|| "application/octet-stream".to_owned());
         Some((content_type, data))
+    }
+}
+
+fn text_at(message: &DynamicMessage, parents: &[&str], last: &str) -> Option<String> {
+    if let Some((parent, rest)) = parents.split_first() {
+        return text_at(message.get_field_by_name(parent)?.as_message()?, rest, last);
+    }
+    match message.get_field_by_name(last)?.as_ref() {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::I32(number) => Some(number.to_string()),
+        Value::I64(number) => Some(number.to_string()),
+        _ => None,
     }
 }
 

@@ -164,7 +164,7 @@ fn an_empty_body_is_an_empty_object() {
 #[test]
 fn a_patch_without_mask_changes_what_its_body_names() {
     let router = contract();
-    let etag = [HeaderField { header: "if-match", field: "etag", value: "7" }];
+    let etag = [HeaderField { header: "if-match", field: "etag", value: "7", wins: false }];
     let input = Input {
         body: br#"{"orderId":"a","etag":"7","note":"","shippingAddress":{"city":"X"}}"#,
         headers: &etag,
@@ -183,7 +183,7 @@ fn a_patch_without_mask_changes_what_its_body_names() {
 #[test]
 fn if_match_becomes_the_version_and_must_agree_with_the_body() {
     let router = contract();
-    let headers = [HeaderField { header: "if-match", field: "etag", value: "7" }];
+    let headers = [HeaderField { header: "if-match", field: "etag", value: "7", wins: false }];
     let input = |body: &'static str| Input { body: body.as_bytes(), headers: &headers, ..Input::default() };
     let call_one = call_with(&router, Method::POST, "/api/v1/orders/a:cancel", &input(r#"{"reason":"r"}"#));
     assert_eq!(call_one.json(), json!({"orderId": "a", "reason": "r", "etag": "7"}));
@@ -283,4 +283,12 @@ fn fields_that_services_name_are_found_in_the_request() {
     assert_eq!(locate(Method::GET, "/api/v1/orders", "page_size"), ("/pageSize".to_owned(), Place::Query));
     assert_eq!(locate(Method::GET, "/api/v1/orders/x", "order_id"), ("/orderId".to_owned(), Place::Path));
     assert_eq!(locate(Method::POST, "/api/v1/orders", "no.such[0]"), body("/no/such/0"));
+}
+
+#[test]
+fn a_header_that_wins_replaces_the_parameter() {
+    let headers = [HeaderField { header: "last-event-id", field: "etag", value: "8", wins: true }];
+    let input = Input { headers: &headers, ..Input::default() };
+    let call = call_with(&contract(), Method::GET, "/api/v1/orders/a:watch?etag=7", &input);
+    assert_eq!(call.json(), json!({"orderId": "a", "etag": "8"}));
 }

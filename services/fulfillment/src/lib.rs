@@ -20,3 +20,6 @@ pub use mount::mount;
 /// The service's tables and functions.
 pub const MIGRATIONS: diesel_migrations::EmbeddedMigrations =
     diesel_migrations::embed_migrations!("../../migrations/fulfillment");
+
+#[cfg(test)]
+mod tests;

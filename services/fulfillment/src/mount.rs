@@ -2,6 +2,7 @@ use contract::fulfillment::v1::fulfillment_query_service_server::FulfillmentQuer
 use contract::fulfillment::v1::fulfillment_service_server::FulfillmentServiceServer;
 use fault::Fault;
 use futures::FutureExt;
+use outbox::Relay;
 use pg::{Pg, Target};
 use serve::page::Pages;
 use serve::{Boot, Job, Mount};
@@ -33,7 +34,7 @@ pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
         .add_service(FulfillmentQueryServiceServer::new(Queries(app)));
     let jobs = vec![
         Job::new("wms.poller", move |cancel| poller.clone().run(cancel).boxed()),
-        Job::new("fulfillment.relay", move |cancel| outbox::relay(pg.clone(), cancel).boxed()),
+        Job::new("fulfillment.relay", move |cancel| Relay::new(pg.clone()).run(cancel).boxed()),
     ];
     Ok(Mount { name: "fulfillment", routes, jobs })
 }

@@ -114,8 +114,9 @@ impl Store {
             warehouse.to_owned(),
             serde_json::to_value(body).map_err(Fault::internal)?,
             ctx.now.to_diesel(),
-            type_name,
-            topic,
+            // Owned: a borrowed text inside a query makes the future's Send depend on its lifetime (rust-lang/rust#100013).
+            type_name.to_owned(),
+            topic.to_owned(),
             payload,
             eventlog::meta(ctx),
         );
@@ -262,11 +263,11 @@ fn move_json(step: Move, ctx: &Ctx) -> Value {
     })
 }
 
-fn columns(events: Vec<NewEvent>) -> (Vec<&'static str>, Vec<&'static str>, Vec<Vec<u8>>) {
+fn columns(events: Vec<NewEvent>) -> (Vec<String>, Vec<String>, Vec<Vec<u8>>) {
     let mut columns = (Vec::new(), Vec::new(), Vec::new());
     for NewEvent { type_name, topic, payload } in events {
-        columns.0.push(type_name);
-        columns.1.push(topic);
+        columns.0.push(type_name.to_owned());
+        columns.1.push(topic.to_owned());
         columns.2.push(payload);
     }
     columns

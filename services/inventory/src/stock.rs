@@ -112,11 +112,8 @@ impl Pool {
 
     fn plan(&self, wanted: &Demand, split: bool) -> Option<Vec<Take>> {
         let bins = self.0.get(&wanted.sku)?;
-        let take = |warehouse: &str, quantity| Take {
-            sku: wanted.sku.clone(),
-            warehouse: warehouse.to_owned(),
-            quantity,
-        };
+        let take =
+            |warehouse: &str, quantity| Take { sku: wanted.sku.clone(), warehouse: warehouse.to_owned(), quantity };
         if let Some(bin) = bins.iter().find(|bin| bin.free >= wanted.quantity) {
             return Some(vec![take(&bin.warehouse, wanted.quantity)]);
         }

@@ -15,15 +15,12 @@ use diesel::QueryableByName;
 use diesel::sql_types::Jsonb;
 use eventlog::NewEvent;
 use fault::Fault;
-use prost::Message;
 use serde::de::DeserializeOwned;
 
-pub use catalog::{
-    add_product, add_warehouse, change_product, product_page, products, warehouse, warehouses,
-};
-pub use levels::{Adjusted, Movement, adjust, level_list, movement_page};
+pub use catalog::{add_product, add_warehouse, change_product, product_page, products, warehouse, warehouses};
+pub use levels::{Movement, StockLevel, adjust, level_list, movement_page};
 pub use reservations::{
-    Due, Hold, Locked, apply_confirmations, apply_holds, consume, due, end, lock, lookup, mark, shipment_order,
+    Due, Hold, apply_confirmations, apply_holds, consume, due, end, lock, lookup, mark, shipment_order,
 };
 
 #[derive(QueryableByName)]

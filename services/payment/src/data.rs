@@ -5,7 +5,6 @@ mod store;
 mod stripe;
 
 pub use store::{
-    Attempt, Begun, Capture, Due, Ending, EntryState, ParkedEvent, PageCursor, Refund, Reserved, Settlement, Store, Stored,
-    Turn, Verdict, Webhook,
+    Capture, Due, Ends, EntryState, Limit, Parked, Place, Refund, Status, Store, Stored, Turn, Webhook,
 };
-pub use stripe::{Authorization, PROVIDER, ProviderEvent, Stripe, Trouble};
+pub use stripe::{Authorization, PROVIDER, ProviderEvent, Stripe, Trouble, read_event};

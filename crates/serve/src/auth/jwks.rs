@@ -10,13 +10,13 @@ use tokio::sync::Mutex;
 use crate::client::PeerClient;
 
 /// Age at which a key set is fetched again although it knows the key.
-const FRESH: Duration = Duration::from_mins(5);
+const FRESH: Duration = Duration::from_secs(5 * 60);
 /// Pause between two fetches for keys that nobody knows: strangers cannot make us hammer identity.
 const UNKNOWN_PAUSE: Duration = Duration::from_secs(30);
 /// Pause after a fetch that failed.
 const FAILED_PAUSE: Duration = Duration::from_secs(1);
 /// Age at which keys are not believed any more although identity is away.
-const LAST_GOOD: Duration = Duration::from_hours(12);
+const LAST_GOOD: Duration = Duration::from_secs(12 * 3600);
 
 #[derive(Default)]
 struct Known {
@@ -45,7 +45,10 @@ impl Gate {
 }
 
 /// Public keys of identity, by their ids.
-pub(crate) struct Keys {
+#[derive(Clone)]
+pub(crate) struct Keys(Arc<Inner>);
+
+struct Inner {
     identity: PeerClient,
     known: RwLock<Arc<Known>>,
     gate: Mutex<Gate>,
@@ -53,47 +56,56 @@ pub(crate) struct Keys {
 
 impl Keys {
     pub(crate) fn new(identity: PeerClient) -> Self {
-        Self { identity, known: RwLock::default(), gate: Mutex::default() }
+        Self(Arc::new(Inner { identity, known: RwLock::default(), gate: Mutex::default() }))
     }
 
     pub(crate) async fn find(&self, kid: &str) -> Option<DecodingKey> {
-        let known = self.known();
+        let known = self.0.known();
         match (known.keys.get(kid), known.age()) {
             (Some(key), Some(age)) if age < FRESH => Some(key.clone()),
-            (Some(key), Some(age)) if age < LAST_GOOD => Some(self.refreshed(kid, key).await),
-            _ => self.fetch_for(kid).await,
+            (Some(key), Some(age)) if age < LAST_GOOD => {
+                // Nobody waits for the renewal: the last good key serves meanwhile.
+                tokio::spawn(Arc::clone(&self.0).renew());
+                Some(key.clone())
+            }
+            _ => {
+                // On its own task: a caller who leaves must not cut short a fetch that others wait for.
+                let fetch = tokio::spawn(Arc::clone(&self.0).fetch_unknown(known.fetched));
+                if let Err(error) = fetch.await {
+                    tracing::error!(%error, "fetching the keys of identity panicked");
+                }
+                self.0.known().keys.get(kid).cloned()
+            }
         }
     }
+}
 
+impl Inner {
     fn known(&self) -> Arc<Known> {
         Arc::clone(&self.known.read().expect("no panic while the lock is held"))
     }
 
-    /// One request renews an old set; all others go on with the last good one.
-    async fn refreshed(&self, kid: &str, last_good: &DecodingKey) -> DecodingKey {
+    /// An old set: one fetch at a time.
+    async fn renew(self: Arc<Self>) {
         if let Ok(mut gate) = self.gate.try_lock()
+            && self.known().age().is_none_or(|age| age >= FRESH)
             && gate.open(false)
         {
             self.fetch(&mut gate).await;
         }
-        self.known().keys.get(kid).unwrap_or(last_good).clone()
     }
 
-    /// A key that we do not know: wait for one fetch, if one is allowed.
-    async fn fetch_for(&self, kid: &str) -> Option<DecodingKey> {
-        let before = self.known().fetched;
+    /// A key that was not in the set fetched at `before`: one fetch, if one is allowed.
+    async fn fetch_unknown(self: Arc<Self>, before: Option<Instant>) {
         let mut gate = self.gate.lock().await;
-        let loaded = self.known().fetched.is_some();
+        let now = self.known().fetched;
         // Somebody else fetched while we waited for the lock.
-        let renewed = self.known().fetched != before;
-        if !renewed && gate.open(loaded) {
-            if loaded {
+        if now == before && gate.open(now.is_some()) {
+            if now.is_some() {
                 gate.unknown = Some(Instant::now());
             }
             self.fetch(&mut gate).await;
         }
-        drop(gate);
-        self.known().keys.get(kid).cloned()
     }
 
     async fn fetch(&self, gate: &mut Gate) {

@@ -16,7 +16,7 @@ use super::{AUDIENCE, Claims, Keys, SERVICE_ISSUER, SigningKey, USER_ISSUER};
 /// How far clocks may differ, seconds.
 const LEEWAY: u64 = 30;
 /// How long a verified token is believed without looking at the key again: bounds the effect of a withdrawn key.
-const BELIEVED: Duration = Duration::from_mins(1);
+const BELIEVED: Duration = Duration::from_secs(60);
 /// Verified tokens that are remembered.
 const REMEMBERED: u64 = 20_000;
 /// Longest token that is looked at, bytes.

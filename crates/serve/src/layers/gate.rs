@@ -29,6 +29,8 @@ pub(crate) async fn authenticate(verifier: Arc<Verifier>, request: Request) -> R
         None if passage.policy.exposure == Exposure::Public => {}
         None => return Err(unauthenticated().into()),
     }
+    let (kind, id) = passage.principal.actor();
+    Span::current().record("actor", tracing::field::display(format_args!("{kind}:{id}")));
     // A token goes no further than it must.
     parts.headers.remove(header::AUTHORIZATION);
     parts.extensions.insert(passage);
@@ -112,6 +114,44 @@ fn allowed(policy: &MethodPolicy, principal: &Principal) -> Result<(), Fault> {
         (Exposure::Internal, _)
         | (_, Principal::Service { .. } | Principal::Anonymous | Principal::Provider { .. }) => {
             Err(Fault::denied("CALLER_NOT_ALLOWED", "this caller may not use this method"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::POLICIES;
+    use ctx::Role;
+    use http::HeaderValue;
+    use ids::UserId;
+
+    use super::*;
+
+    /// A request whose method is above tenants; the contract has none yet.
+    fn above_tenants(principal: Principal, own: Option<TenantId>, named: Option<TenantId>) -> Request {
+        let policy = Box::leak(Box::new(MethodPolicy { tenant: Tenant::Forbidden, ..POLICIES[0] }));
+        let (mut parts, ()) = http::Request::post(policy.path).body(()).expect("a request").into_parts();
+        if let Some(named) = named {
+            let value = HeaderValue::try_from(named.to_string()).expect("ascii");
+            parts.headers.insert(header::TENANT, value);
+        }
+        let mut passage = Passage::enter(&parts).expect("a known method");
+        passage.policy = policy;
+        (passage.principal, passage.token_tenant) = (principal, own);
+        parts.extensions.insert(passage);
+        Request::from_parts(parts, tonic::body::Body::empty())
+    }
+
+    #[test]
+    fn a_call_above_tenants_has_none_and_refuses_one() {
+        let own = TenantId::new();
+        let admin = || Principal::User { id: UserId::new(), roles: vec![Role::PlatformAdmin] };
+        let passed = tenant(above_tenants(admin(), Some(own), None)).expect("passes");
+        assert_eq!(passed.extensions().get::<Passage>().expect("still there").tenant, None);
+        for principal in [admin(), Principal::Service { name: "order".into() }] {
+            let refused = tenant(above_tenants(principal, Some(own), Some(own))).expect_err("refused");
+            let fault = refused.downcast::<Fault>().expect("a fault");
+            assert_eq!(fault.reason(), "TENANT_FORBIDDEN");
         }
     }
 }

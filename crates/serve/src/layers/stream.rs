@@ -48,16 +48,14 @@ impl Body for Bounded {
         if self.ended {
             return Poll::Ready(None);
         }
-        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
-            return Poll::Ready(frame);
-        }
+        // Before the next frame: a stream that always has one would never end.
         if self.deadline.as_mut().poll(cx).is_ready() {
             return self.end(expired());
         }
         if self.closing.as_mut().poll(cx).is_ready() {
             return self.end(Fault::unavailable("SHUTTING_DOWN", "the server is going away; call again"));
         }
-        Poll::Pending
+        Pin::new(&mut self.inner).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {

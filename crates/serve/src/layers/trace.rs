@@ -41,7 +41,7 @@ where
                 return futures::future::ready(Ok(refused)).boxed();
             }
         };
-        let method = passage.policy.path;
+        let (method, audit) = (passage.policy.path, passage.policy.audit);
         let span = tracing::info_span!(
             "grpc",
             otel.name = method,
@@ -49,6 +49,7 @@ where
             method,
             correlation_id = passage.cause.correlation_id,
             tenant = Empty,
+            actor = Empty,
             trace_id = Empty,
             code = Empty,
         );
@@ -60,7 +61,11 @@ where
         async move {
             let response = rescue::answer(answer.await)?;
             on_span.record("code", measure(method, &response, started));
-            tracing::debug!("answered");
+            if audit {
+                tracing::info!(target: "audit", "answered");
+            } else {
+                tracing::debug!("answered");
+            }
             Ok(response)
         }
         .instrument(span)

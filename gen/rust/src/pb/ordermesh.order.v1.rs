@@ -648,6 +648,23 @@ pub struct CancelOrderRequest {
     #[prost(string, tag = "3")]
     pub etag: ::prost::alloc::string::String,
 }
+/// Request of VerifyOrder.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerifyOrderRequest {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+}
+/// Response of VerifyOrder.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerifyOrderResponse {
+    /// The events add up to the stored picture, but for the time of the last change.
+    #[prost(bool, tag = "1")]
+    pub equal: bool,
+    /// Events that were folded.
+    #[prost(int32, tag = "2")]
+    pub events: i32,
+}
 /// Request of GetOrder.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetOrderRequest {
@@ -903,6 +920,33 @@ pub mod order_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// VerifyOrder folds an order's events from the first and compares the result with the stored picture (ORD-37); nothing changes.
+        pub async fn verify_order(
+            &mut self,
+            request: impl tonic::IntoRequest<super::VerifyOrderRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::VerifyOrderResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.OrderService/VerifyOrder",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("ordermesh.order.v1.OrderService", "VerifyOrder"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -938,6 +982,14 @@ pub mod order_service_server {
             &self,
             request: tonic::Request<super::CancelOrderRequest>,
         ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
+        /// VerifyOrder folds an order's events from the first and compares the result with the stored picture (ORD-37); nothing changes.
+        async fn verify_order(
+            &self,
+            request: tonic::Request<super::VerifyOrderRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::VerifyOrderResponse>,
+            tonic::Status,
+        >;
     }
     /// Commands on orders.
     #[derive(Debug)]
@@ -1181,6 +1233,51 @@ pub mod order_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CancelOrderSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.OrderService/VerifyOrder" => {
+                    #[allow(non_camel_case_types)]
+                    struct VerifyOrderSvc<T: OrderService>(pub Arc<T>);
+                    impl<
+                        T: OrderService,
+                    > tonic::server::UnaryService<super::VerifyOrderRequest>
+                    for VerifyOrderSvc<T> {
+                        type Response = super::VerifyOrderResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::VerifyOrderRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OrderService>::verify_order(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = VerifyOrderSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -5,4 +5,4 @@ pub(crate) mod poller;
 mod soap;
 mod xml;
 
-pub(crate) use client::{Order, Refusal, Report, Wms, WmsError};
+pub(crate) use client::{Order, Refusal, Wms, WmsError};

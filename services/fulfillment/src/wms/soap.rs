@@ -39,7 +39,7 @@ impl Operation {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SoapError {
     /// Not XML that we read.
-    #[error("the answer is not readable XML: {0}")]
+    #[error("the answer is not XML that we read")]
     Xml(#[from] XmlError),
     /// XML, but not the answer.
     #[error("the answer is not a SOAP envelope with the expected body")]

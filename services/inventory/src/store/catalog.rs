@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use money::Money;
 use pg::{Conn, Pg};
 use serde::Deserialize;
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Doc, decode, decode_all, event};
@@ -55,8 +56,8 @@ impl TryFrom<ProductRow> for Product {
     }
 }
 
-fn prices(product: &NewProduct) -> serde_json::Value {
-    product.prices.iter().map(|price| (price.currency.code().to_owned(), price.minor.into())).collect()
+fn prices(product: &NewProduct) -> Value {
+    product.prices.iter().map(|price| (price.currency.code().to_owned(), Value::from(price.minor))).collect()
 }
 
 /// Each product is a stream of its own.
@@ -86,7 +87,9 @@ pub async fn add_product(conn: &mut Conn, ctx: &Ctx, product: &NewProduct) -> Re
     .get_result::<Doc>(conn)
     .await
     .optional()?
-    .ok_or_else(|| Fault::already_exists("SKU_TAKEN", "the tenant has a product with this SKU").with("sku", &product.sku))?;
+    .ok_or_else(|| {
+        Fault::already_exists("SKU_TAKEN", "the tenant has a product with this SKU").with("sku", &product.sku)
+    })?;
     changed(conn, ctx, &product.sku, 0).await?;
     decode::<ProductRow>(row.doc)?.try_into()
 }
@@ -102,14 +105,13 @@ pub async fn change_product(
     based_on: Option<i32>,
 ) -> Result<Product, pg::Error> {
     // The lock comes before the first write, so that events of one product are in the log's order (data.md H3).
-    let version = sql_query(
-        "SELECT to_jsonb(version) AS doc FROM products WHERE tenant_id = $1 AND sku = $2 FOR NO KEY UPDATE",
-    )
-    .bind::<SqlUuid, _>(ctx.tenant.uuid())
-    .bind::<Text, _>(&product.sku)
-    .get_result::<Doc>(conn)
-    .await
-    .optional()?;
+    let version =
+        sql_query("SELECT to_jsonb(version) AS doc FROM products WHERE tenant_id = $1 AND sku = $2 FOR NO KEY UPDATE")
+            .bind::<SqlUuid, _>(ctx.tenant.uuid())
+            .bind::<Text, _>(&product.sku)
+            .get_result::<Doc>(conn)
+            .await
+            .optional()?;
     let version: i32 = decode(version.ok_or_else(|| crate::queries::no_product(&product.sku))?.doc)?;
     if based_on.is_some_and(|based_on| based_on != version) {
         return Err(Fault::aborted("ETAG_MISMATCH", "the product was changed meanwhile").with("etag", version).into());
@@ -142,7 +144,7 @@ async fn changed(conn: &mut Conn, ctx: &Ctx, sku: &str, expected: i32) -> Result
 /// Of the database.
 pub async fn products(pg: &Pg, tenant: TenantId, skus: Vec<String>) -> Result<Vec<Product>, pg::Error> {
     let query = diesel::select(sql::get_products(tenant.uuid(), skus));
-    let doc = pg.call::<serde_json::Value, _>("inventory.get_products", query).await?;
+    let doc = pg.call::<Value, _>("inventory.get_products", query).await?;
     all(decode(doc)?)
 }
 
@@ -156,14 +158,13 @@ pub async fn product_page(
     after: &str,
     limit: i64,
 ) -> Result<Vec<Product>, pg::Error> {
-    let rows = sql_query(
-        "SELECT to_jsonb(p) AS doc FROM products p WHERE tenant_id = $1 AND sku > $2 ORDER BY sku LIMIT $3",
-    )
-    .bind::<SqlUuid, _>(tenant.uuid())
-    .bind::<Text, _>(after)
-    .bind::<BigInt, _>(limit)
-    .load::<Doc>(conn)
-    .await?;
+    let rows =
+        sql_query("SELECT to_jsonb(p) AS doc FROM products p WHERE tenant_id = $1 AND sku > $2 ORDER BY sku LIMIT $3")
+            .bind::<SqlUuid, _>(tenant.uuid())
+            .bind::<Text, _>(after)
+            .bind::<BigInt, _>(limit)
+            .load::<Doc>(conn)
+            .await?;
     all(decode_all(rows)?)
 }
 
@@ -176,8 +177,7 @@ pub async fn add_warehouse(conn: &mut Conn, tenant: TenantId, warehouse: &Wareho
     let added = sql_query(
         "INSERT INTO warehouses (tenant_id, code, display_name, address, priority, slot) \
          SELECT $1, $2, $3, $4, $5, n FROM (SELECT count(*) + 1 AS n FROM warehouses WHERE tenant_id = $1) slots \
-         WHERE n <= 100 OR EXISTS (SELECT FROM warehouses WHERE tenant_id = $1 AND code = $2) \
-         ON CONFLICT (tenant_id, code) DO NOTHING RETURNING to_jsonb(slot) AS doc",
+         WHERE n <= 100 ON CONFLICT (tenant_id, code) DO NOTHING RETURNING to_jsonb(slot) AS doc",
     )
     .bind::<SqlUuid, _>(tenant.uuid())
     .bind::<Text, _>(&warehouse.code)
@@ -232,4 +232,3 @@ async fn some_warehouses(conn: &mut Conn, tenant: TenantId, code: Option<&str>) 
     .await?;
     decode_all(rows)
 }
-

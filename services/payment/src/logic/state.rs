@@ -300,3 +300,6 @@ fn smaller(known: &Option<String>, seen: &str) -> Option<String> {
         _ => Some(seen.to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,13 +74,13 @@ pub(super) struct Facts<'a> {
     provider_reference: Option<&'a str>,
     unresolved: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    capture: Option<&'a Ending>,
+    capture: Option<Ending<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    refund: Option<&'a Ending>,
+    refund: Option<Ending<'a>>,
 }
 
 impl<'a> Facts<'a> {
-    pub(super) fn of(payment: &'a Payment, ends: Option<&'a Ending>) -> Self {
+    pub(super) fn of(payment: &'a Payment, ends: Option<Ends<'a>>) -> Self {
         Self {
             state: payment.state().as_str(),
             authorized: payment.authorized,
@@ -95,50 +95,50 @@ impl<'a> Facts<'a> {
             action_url: payment.action_url.as_deref(),
             provider_reference: payment.reference.as_deref(),
             unresolved: payment.unresolved(),
-            capture: ends.filter(|ending| !ending.is_refund),
-            refund: ends.filter(|ending| ending.is_refund),
+            capture: ends.and_then(Ends::capture),
+            refund: ends.and_then(Ends::refund),
         }
     }
 }
 
 /// How a capture or a refund ended.
-#[derive(Debug, Clone, Serialize)]
-pub struct Ending {
-    /// Shipment or refund.
-    pub id: Uuid,
-    #[serde(skip)]
-    is_refund: bool,
-    /// Whether the provider did it.
-    pub state: EntryState,
-    /// Why it failed.
-    pub code: Option<String>,
-    /// Provider's id of the refund.
-    pub provider_reference: Option<String>,
+#[derive(Debug, Clone, Copy)]
+pub enum Ends<'a> {
+    /// The provider took the money of a shipment.
+    Captured(&'a Capture),
+    /// The provider refused to take it, with this code.
+    CaptureRefused(&'a Capture, &'a str),
+    /// The provider gave money back and calls that so.
+    Refunded(&'a Refund, &'a str),
+    /// The provider refused to give it back, with this code.
+    RefundRefused(&'a Refund, &'a str),
 }
 
-impl Ending {
-    /// The provider took the money of a shipment.
-    pub fn captured(shipment: ShipmentId) -> Self {
-        Self::new(shipment.uuid(), false, EntryState::Succeeded)
+#[derive(Debug, Serialize)]
+struct Ending<'a> {
+    id: Uuid,
+    state: EntryState,
+    code: Option<&'a str>,
+    provider_reference: Option<&'a str>,
+}
+
+impl<'a> Ends<'a> {
+    fn capture(self) -> Option<Ending<'a>> {
+        let (capture, state, code) = match self {
+            Self::Captured(capture) => (capture, EntryState::Succeeded, None),
+            Self::CaptureRefused(capture, code) => (capture, EntryState::Failed, Some(code)),
+            Self::Refunded(..) | Self::RefundRefused(..) => return None,
+        };
+        Some(Ending { id: capture.shipment, state, code, provider_reference: None })
     }
 
-    /// The provider gave money back.
-    pub fn refunded(refund: RefundId, reference: String) -> Self {
-        Self { provider_reference: Some(reference), ..Self::new(refund.uuid(), true, EntryState::Succeeded) }
-    }
-
-    /// The provider refused to take the money of a shipment.
-    pub fn capture_refused(shipment: ShipmentId, code: String) -> Self {
-        Self { code: Some(code), ..Self::new(shipment.uuid(), false, EntryState::Failed) }
-    }
-
-    /// The provider refused to give money back.
-    pub fn refund_refused(refund: RefundId, code: String) -> Self {
-        Self { code: Some(code), ..Self::new(refund.uuid(), true, EntryState::Failed) }
-    }
-
-    fn new(id: Uuid, is_refund: bool, state: EntryState) -> Self {
-        Self { id, is_refund, state, code: None, provider_reference: None }
+    fn refund(self) -> Option<Ending<'a>> {
+        let (refund, state, code, provider_reference) = match self {
+            Self::Refunded(refund, reference) => (refund, EntryState::Succeeded, None, Some(reference)),
+            Self::RefundRefused(refund, code) => (refund, EntryState::Failed, Some(code), None),
+            Self::Captured(..) | Self::CaptureRefused(..) => return None,
+        };
+        Some(Ending { id: refund.id, state, code, provider_reference })
     }
 }
 

@@ -1,0 +1,107 @@
+-- Orders as they stand: the projection of their events, written in the same commit. `doc` is the encoded
+-- ordermesh.order.v1.Order; the other columns are what lists filter by.
+CREATE TABLE orders (
+  tenant_id    uuid        NOT NULL,
+  order_id     uuid        NOT NULL,
+  order_number bigint      NOT NULL,
+  version      int         NOT NULL,
+  customer_id  uuid        NOT NULL,
+  state        smallint    NOT NULL,
+  doc          bytea       NOT NULL,
+  created_at   timestamptz NOT NULL DEFAULT now(),
+  updated_at   timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (tenant_id, order_id)
+) WITH (fillfactor = 70);
+CREATE UNIQUE INDEX orders_number ON orders (tenant_id, order_number);
+CREATE INDEX orders_customer ON orders (tenant_id, customer_id, order_id);
+CREATE INDEX orders_state ON orders (tenant_id, state, order_id);
+SELECT om_protect('orders');
+
+-- The next order number of a tenant; drawn in the transaction that creates the orders, so numbers have no gaps.
+CREATE TABLE order_counters (
+  tenant_id   uuid   NOT NULL,
+  next_number bigint NOT NULL,
+  PRIMARY KEY (tenant_id)
+) WITH (fillfactor = 10);
+SELECT om_protect('order_counters');
+
+-- First half of a batch of placements: which keys are fresh, and the first of their numbers.
+-- Answers {"first": 17, "claims": [null | "<hex>", …]}; the hex is idempotency_claim's answer.
+CREATE FUNCTION order_place_begin(p_tenant uuid, p_scopes text[], p_keys text[], p_fingerprints bytea[]) RETURNS jsonb
+LANGUAGE plpgsql AS $$
+DECLARE
+  claims jsonb := '[]';
+  claim bytea;
+  fresh int := 0;
+  first bigint;
+BEGIN
+  FOR n IN 1 .. cardinality(p_keys) LOOP
+    claim := CASE WHEN p_keys[n] = '' THEN NULL
+                  ELSE idempotency_claim(p_tenant, p_scopes[n], p_keys[n], p_fingerprints[n]) END;
+    IF claim IS NULL THEN
+      fresh := fresh + 1;
+    END IF;
+    claims := claims || coalesce(to_jsonb(encode(claim, 'hex')), 'null');
+  END LOOP;
+  IF fresh > 0 THEN
+    INSERT INTO order_counters (tenant_id, next_number) VALUES (p_tenant, 1 + fresh)
+      ON CONFLICT (tenant_id) DO UPDATE SET next_number = order_counters.next_number + fresh
+      RETURNING next_number - fresh INTO first;
+  END IF;
+  RETURN jsonb_build_object('first', first, 'claims', claims);
+END $$;
+
+-- Second half: events, projection, saga and stored answer of each fresh order.
+CREATE FUNCTION order_place_commit(p_tenant uuid, p_orders uuid[], p_numbers bigint[], p_customers uuid[],
+    p_states smallint[], p_docs bytea[], p_created timestamptz[], p_events uuid[], p_versions int[], p_types text[], p_topics text[],
+    p_payloads bytea[], p_metas jsonb, p_sagas jsonb, p_scopes text[], p_keys text[]) RETURNS boolean
+LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO orders (tenant_id, order_id, order_number, version, customer_id, state, doc, created_at)
+    SELECT p_tenant, o.id, o.number, (SELECT count(*) FROM unnest(p_events) e WHERE e = o.id), o.customer, o.state, o.doc, o.created
+    FROM unnest(p_orders, p_numbers, p_customers, p_states, p_docs, p_created) AS o (id, number, customer, state, doc, created);
+  INSERT INTO events (tenant_id, stream_id, version, event_id, type, topic, payload, meta)
+    SELECT p_tenant, e.id, e.version, gen_random_uuid(), e.type, e.topic, e.payload, p_metas->(e.id::text)
+    FROM unnest(p_events, p_versions, p_types, p_topics, p_payloads) AS e (id, version, type, topic, payload);
+  INSERT INTO sagas (tenant_id, saga_id, kind, def_rev, shard, state, cause)
+    SELECT p_tenant, o, p_sagas->(o::text)->>'kind', (p_sagas->(o::text)->>'rev')::smallint, abs(hashtext(o::text)::bigint % 16), p_sagas->(o::text)->'state', p_sagas->(o::text)->'cause'
+    FROM unnest(p_orders) AS o;
+  UPDATE idempotency i SET response = k.doc
+    FROM unnest(p_scopes, p_keys, p_docs) AS k (scope, key, doc)
+    WHERE i.tenant_id = p_tenant AND i.scope = k.scope AND i.key = k.key AND k.key <> '';
+  RETURN true;
+END $$;
+
+-- The new picture of an order; false when somebody else has changed it since version p_expected.
+CREATE FUNCTION project(p_tenant uuid, p_stream uuid, p_expected int, p_version int, p_doc jsonb) RETURNS boolean
+LANGUAGE plpgsql AS $$
+BEGIN
+  UPDATE orders SET version = p_version, state = (p_doc->>'state')::smallint, doc = decode(p_doc->>'doc', 'base64'),
+      updated_at = now()
+    WHERE tenant_id = p_tenant AND order_id = p_stream AND version = p_expected;
+  RETURN FOUND;
+END $$;
+
+-- Appends to an order and projects it; false when somebody else was faster.
+CREATE FUNCTION order_append(p_tenant uuid, p_order uuid, p_expected int, p_types text[], p_topics text[],
+    p_payloads bytea[], p_meta jsonb, p_doc jsonb) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+  IF NOT project(p_tenant, p_order, p_expected, p_expected + cardinality(p_types), p_doc) THEN
+    RETURN false;
+  END IF;
+  IF event_append(p_tenant, p_order, p_expected, p_types, p_topics, p_payloads, p_meta) IS NULL THEN
+    RAISE EXCEPTION 'projection and events of order % disagree', p_order;
+  END IF;
+  RETURN true;
+END $$;
+
+-- One order, for reads that need nothing else; sets the tenant itself.
+CREATE FUNCTION order_doc(p_tenant uuid, p_order uuid) RETURNS bytea LANGUAGE plpgsql AS $$
+DECLARE
+  found_doc bytea;
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  SELECT doc INTO found_doc FROM orders WHERE tenant_id = p_tenant AND order_id = p_order;
+  RETURN found_doc;
+END $$;
+SELECT om_grant();

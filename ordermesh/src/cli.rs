@@ -1,0 +1,253 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXAMPLES: &str = "Examples:
+  ordermesh dev                         everything on this machine, until Ctrl-C
+  ordermesh demo                        twenty orders from REST to DELIVERED, verified
+  ordermesh order list --login FILE     what `ordermesh dev` prints as logins
+  ordermesh serve all --database URL    all services against a PostgreSQL that is there
+
+Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 conflict, 5 denied, 69 not reachable";
+
+/// Order management for many shops: from REST to the warehouse and the carrier.
+#[derive(Debug, Parser)]
+#[command(name = "ordermesh", version, before_help = EXAMPLES)]
+pub struct Cli {
+    /// OTLP endpoint for traces, such as http://collector:4318.
+    #[arg(long, global = true, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp: Option<String>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run everything on this machine: PostgreSQL, services, REST, simulators.
+    Dev(Dev),
+    /// Place twenty orders in a system of its own and verify where they end.
+    Demo,
+    /// Run services against a PostgreSQL that is there.
+    Serve(Serve),
+    /// Bring the database up to date.
+    Migrate(Migrate),
+    /// Check what this machine lacks; every line has its fix.
+    Doctor,
+    /// Tenants.
+    #[command(subcommand)]
+    Tenant(Tenant),
+    /// Orders.
+    #[command(subcommand)]
+    Order(Order),
+}
+
+#[derive(Debug, Args)]
+pub struct Dev {
+    /// Directory of database, ledgers and secrets.
+    #[arg(long, value_name = "DIR", conflicts_with = "ephemeral")]
+    pub data_dir: Option<PathBuf>,
+    /// Keep nothing after the end.
+    #[arg(long)]
+    pub ephemeral: bool,
+    /// Take any free ports.
+    #[arg(long)]
+    pub random_ports: bool,
+    /// What a fresh database gets.
+    #[arg(long, value_enum, default_value_t = Seed::Demo)]
+    pub seed: Seed,
+    /// Remove what earlier runs left in the data directory first.
+    #[arg(long, conflicts_with = "ephemeral")]
+    pub reset: bool,
+    /// How much faster than real the simulators live; 0 = at once.
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
+    pub speed: f64,
+    /// Form of what is printed when it is ready.
+    #[arg(long, value_enum, default_value_t = Report::Text)]
+    pub output: Report,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Seed {
+    /// Two shops with goods and people.
+    Demo,
+    /// Only the platform's administrator.
+    None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Report {
+    /// For people.
+    Text,
+    /// For scripts: one line.
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Names of services, "all", and "bridge" for REST.
+    #[arg(required = true, value_name = "SERVICE")]
+    pub what: Vec<String>,
+    /// PostgreSQL: postgresql://admin@host/db; services take their own roles in the admin's place.
+    #[arg(
+        long,
+        env = "ORDERMESH_DATABASE",
+        value_name = "URL",
+        default_value = "postgresql://postgres@localhost/ordermesh"
+    )]
+    pub database: String,
+    /// Where gRPC listens.
+    #[arg(long, default_value = "127.0.0.1:50051", value_name = "ADDRESS")]
+    pub grpc: SocketAddr,
+    /// Where REST listens, when the bridge runs here.
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    pub rest: SocketAddr,
+    /// Where Prometheus scrapes.
+    #[arg(long, default_value = "127.0.0.1:9464", value_name = "ADDRESS")]
+    pub metrics: SocketAddr,
+    /// A service of another process: order=http://host:port; may be repeated.
+    #[arg(long = "peer", value_name = "NAME=URL", value_parser = peer)]
+    pub peers: Vec<(String, String)>,
+    /// Directory of the secrets that all processes of the system share.
+    #[arg(long, env = "ORDERMESH_SECRETS", value_name = "DIR")]
+    pub secrets: PathBuf,
+    /// Base URL of the payment provider.
+    #[arg(long, env = "ORDERMESH_PAYMENTS_URL", default_value = "http://127.0.0.1:8081", value_name = "URL")]
+    pub payments_url: String,
+    /// SOAP endpoint of the warehouse system.
+    #[arg(long, env = "ORDERMESH_WMS_URL", default_value = "http://127.0.0.1:8082/wms", value_name = "URL")]
+    pub wms_url: String,
+    /// Pause between two questions to the warehouse system, milliseconds.
+    #[arg(long, default_value_t = 5000, value_name = "MS")]
+    pub wms_poll_ms: u64,
+    /// Base URL of the carrier.
+    #[arg(long, env = "ORDERMESH_CARRIER_URL", default_value = "http://127.0.0.1:8083", value_name = "URL")]
+    pub carrier_url: String,
+}
+
+fn peer(text: &str) -> Result<(String, String), String> {
+    let (name, url) = text.split_once('=').ok_or("NAME=URL, such as order=http://order:50051")?;
+    Ok((name.to_owned(), url.to_owned()))
+}
+
+#[derive(Debug, Args)]
+pub struct Migrate {
+    /// PostgreSQL: postgresql://admin@host/db.
+    #[arg(long, env = "ORDERMESH_DATABASE", value_name = "URL")]
+    pub database: String,
+}
+
+/// Where the system is and who asks.
+#[derive(Debug, Args)]
+pub struct Caller {
+    /// Base URL of REST.
+    #[arg(long, env = "ORDERMESH_URL", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    pub url: String,
+    /// File with a token; "-" reads it from standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "login", required_unless_present = "login")]
+    pub token: Option<PathBuf>,
+    /// File with a login: {"tenant":…,"email":…,"password":…}.
+    #[arg(long, env = "ORDERMESH_LOGIN", value_name = "FILE")]
+    pub login: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Tenant {
+    /// Open a shop with an administrator.
+    Create {
+        #[command(flatten)]
+        caller: Caller,
+        /// Name in URLs and tokens.
+        slug: String,
+        /// Name shown to people.
+        #[arg(long)]
+        name: Option<String>,
+        /// Login name of the administrator.
+        #[arg(long, value_name = "EMAIL")]
+        admin: String,
+        /// File with the administrator's password; "-" reads it from standard input.
+        #[arg(long, value_name = "FILE")]
+        password: PathBuf,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// Columns for people.
+    Table,
+    /// One document.
+    Json,
+    /// One document per line.
+    Jsonl,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Order {
+    /// Show an order by id or number.
+    Get {
+        /// "ord_…" or the number.
+        order: String,
+        #[command(flatten)]
+        with: With,
+    },
+    /// List orders, newest first.
+    List {
+        /// Only this state, such as DELIVERED; may be repeated.
+        #[arg(long, value_name = "STATE")]
+        state: Vec<String>,
+        /// Most orders.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=200))]
+        limit: u16,
+        #[command(flatten)]
+        with: With,
+    },
+    /// Place an order.
+    Create {
+        /// File with the order as REST takes it; "-" reads it from standard input.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Recognises a repeat; one is made up when there is none.
+        #[arg(long, value_name = "KEY")]
+        idempotency_key: Option<String>,
+        #[command(flatten)]
+        with: With,
+    },
+    /// Show the steps that drive an order.
+    Trace {
+        /// "ord_…" or the number.
+        order: String,
+        /// Show new steps until the order's run ends.
+        #[arg(long)]
+        follow: bool,
+        #[command(flatten)]
+        with: With,
+    },
+}
+
+/// Who asks, and how the answer looks.
+#[derive(Debug, Args)]
+pub struct With {
+    #[command(flatten)]
+    pub caller: Caller,
+    /// Form of the answer.
+    #[arg(short, long, value_enum, default_value_t = Form::Table)]
+    pub output: Form,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_has_no_contradictions() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_peer_is_a_name_and_an_address() {
+        assert_eq!(peer("order=http://order:1"), Ok(("order".to_owned(), "http://order:1".to_owned())));
+        assert!(peer("order").is_err());
+    }
+}

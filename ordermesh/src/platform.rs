@@ -1,0 +1,283 @@
+//! The assembly: database, outside world, services, jobs and edges of one process, started and drained in order.
+
+mod database;
+mod edge;
+mod scrape;
+mod secrets;
+mod webhooks;
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+pub use database::Database;
+pub(crate) use database::Opened;
+pub use secrets::Secrets;
+use serve::{Boot, Drain, Limits, Mesh, Server, Settings};
+use simulators::Simulators;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::services::Service;
+
+/// Connections of each service's pool (`reliability.md` 5: at most 8).
+const POOL: usize = 8;
+/// Life of a person's token.
+const TOKEN_LIFE: Duration = Duration::from_secs(60 * 60);
+/// Jobs and transactions at work get this long when the process ends.
+const TASKS_LIMIT: Duration = Duration::from_secs(10);
+
+/// What one process runs.
+#[derive(Debug)]
+pub struct PlatformConfig {
+    /// Where the data is.
+    pub database: Database,
+    /// Which services run here.
+    pub services: Vec<Service>,
+    /// Services of other processes: context and `http://host:port`.
+    pub remote: Vec<(String, String)>,
+    /// Where gRPC listens; port 0 takes any.
+    pub grpc: SocketAddr,
+    /// Where REST listens; none when the bridge is elsewhere.
+    pub rest: Option<SocketAddr>,
+    /// Where Prometheus scrapes.
+    pub metrics: Option<SocketAddr>,
+    /// What the processes of the system share.
+    pub secrets: Secrets,
+    /// The outside world.
+    pub outside: Outside,
+    /// How the ports go away.
+    pub drain: Drain,
+    /// Schemas are brought up to date first.
+    pub migrate: bool,
+}
+
+/// Payment provider, warehouse system and carrier.
+pub enum Outside {
+    /// Simulators of this process; their webhooks go to our REST edge.
+    Simulated(simulators::Config),
+    /// Systems that are there.
+    Real {
+        /// Base URL of the payment provider.
+        payments: String,
+        /// URL of the warehouse system's SOAP endpoint.
+        wms: String,
+        /// Base URL of the carrier.
+        carrier: String,
+        /// Pause between two questions to the warehouse system.
+        wms_poll: Duration,
+    },
+}
+
+impl std::fmt::Debug for Outside {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Simulated(_) => "Simulated",
+            Self::Real { .. } => "Real",
+        })
+    }
+}
+
+/// A running system.
+pub struct Platform {
+    /// Address of the gRPC port.
+    pub grpc: SocketAddr,
+    /// Address of the REST port, when the bridge runs here.
+    pub rest: Option<SocketAddr>,
+    /// Address of the metrics, when they are served.
+    pub metrics: Option<SocketAddr>,
+    /// Every service, reachable from here.
+    pub mesh: Mesh,
+    /// The simulators, when the outside world is simulated.
+    pub simulators: Option<Arc<Simulators>>,
+    /// Migrations that were run at the start.
+    pub migrated: Vec<String>,
+    database: Opened,
+    doors: TaskTracker,
+    closing: CancellationToken,
+    tasks: TaskTracker,
+    stopping: CancellationToken,
+}
+
+impl std::fmt::Debug for Platform {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Platform").field("grpc", &self.grpc).field("rest", &self.rest).finish_non_exhaustive()
+    }
+}
+
+impl Platform {
+    /// Starts everything; it takes calls when this returns.
+    ///
+    /// # Errors
+    /// One line that names the fix: a taken port, a missing program, a migration that failed.
+    pub async fn start(config: PlatformConfig) -> Result<Self> {
+        // Ports first: a taken one should be known before anything was started.
+        let grpc = Server::bind(config.grpc, config.drain).await.map_err(|error| taken(config.grpc, error))?;
+        let rest = bind(config.rest).await?;
+        let metrics = bind(config.metrics).await?;
+        let (outside, simulators) = outside(config.outside).await?;
+
+        let database = Opened::open(config.database).await?;
+        let migrated = if config.migrate { database.migrate().await? } else { Vec::new() };
+
+        let platform = Self {
+            grpc: grpc.local_addr()?,
+            rest: rest.as_ref().map(TcpListener::local_addr).transpose()?,
+            metrics: metrics.as_ref().map(TcpListener::local_addr).transpose()?,
+            mesh: Mesh::new(config.secrets.mesh.clone()),
+            simulators,
+            migrated,
+            database,
+            doors: TaskTracker::new(),
+            closing: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+        };
+        for (context, address) in config.remote {
+            platform.mesh.remote(&context, address)?;
+        }
+        platform.mount(&config.services, &settings(&config.secrets, outside))?;
+        platform.open(grpc, rest, metrics);
+        platform.follow_webhooks(&config.secrets);
+        Ok(platform)
+    }
+
+    /// Base URL of the REST edge.
+    ///
+    /// # Panics
+    /// When the bridge does not run here.
+    pub fn rest_url(&self) -> String {
+        format!("http://{}", self.rest.expect("the bridge runs in this process"))
+    }
+
+    /// Connection string of the database with `{role}` where the role goes.
+    pub fn database(&self) -> &str {
+        &self.database.template
+    }
+
+    /// Directory of the private database, when there is one.
+    pub fn cluster(&self) -> Option<&cluster::Cluster> {
+        self.database.cluster.as_ref()
+    }
+
+    /// Drains: no new calls, then jobs and transactions to their end, then the outside world and the database.
+    ///
+    /// # Errors
+    /// When the database could not be stopped.
+    pub async fn shutdown(self) -> Result<()> {
+        self.closing.cancel();
+        self.doors.close();
+        self.doors.wait().await;
+        self.stopping.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(TASKS_LIMIT, self.tasks.wait()).await.is_err() {
+            tracing::warn!(tasks = self.tasks.len(), "work that did not end in time was left");
+        }
+        // The task that told them of tenants has ended, so nobody else holds them.
+        if let Some(simulators) = self.simulators.and_then(Arc::into_inner) {
+            simulators.shutdown().await;
+        }
+        self.database.close().await
+    }
+
+    fn mount(&self, services: &[Service], settings: &Settings) -> Result<()> {
+        for service in services {
+            let boot = Boot {
+                database: self.database.template.clone(),
+                pool_size: POOL,
+                peers: self.mesh.peers(service.name),
+                settings: settings.clone(),
+                tasks: self.tasks.clone(),
+                shutdown: self.stopping.clone(),
+            };
+            let mount = (service.mount)(&boot).with_context(|| format!("start service {}", service.name))?;
+            self.mesh.attach(mount.name, mount.routes, Limits::default());
+            for job in mount.jobs {
+                tracing::debug!(service = service.name, job = job.name(), "job starts");
+                job.spawn(&self.tasks, self.stopping.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&self, grpc: Server, rest: Option<TcpListener>, metrics: Option<TcpListener>) {
+        let front = self.mesh.front();
+        let closing = self.closing.clone();
+        self.doors.spawn(async move {
+            if let Err(error) = grpc.run(front, closing).await {
+                tracing::error!(%error, "the gRPC port broke");
+            }
+        });
+        let handle = telemetry::metrics::install();
+        if let Some(listener) = rest {
+            edge::open(listener, &self.mesh, &self.doors, self.closing.clone());
+        }
+        if let Some(listener) = metrics {
+            self.tasks.spawn(scrape::serve(listener, handle.clone(), self.stopping.clone()));
+        }
+        let stopping = self.stopping.clone();
+        self.tasks.spawn(async move { stopping.run_until_cancelled(handle.keep_up()).await });
+    }
+}
+
+async fn bind(address: Option<SocketAddr>) -> Result<Option<TcpListener>> {
+    let Some(address) = address else { return Ok(None) };
+    Ok(Some(TcpListener::bind(address).await.map_err(|error| taken(address, error))?))
+}
+
+fn taken(address: SocketAddr, error: std::io::Error) -> anyhow::Error {
+    match error.kind() {
+        ErrorKind::AddrInUse => anyhow::anyhow!(
+            "port {} is taken; fix: stop what uses it (another ordermesh?), or take another with --random-ports",
+            address.port()
+        ),
+        _ => anyhow::Error::new(error).context(format!("listen on {address}")),
+    }
+}
+
+struct Addresses {
+    payments: String,
+    wms: String,
+    carrier: String,
+    wms_poll: Duration,
+}
+
+async fn outside(outside: Outside) -> Result<(Addresses, Option<Arc<Simulators>>)> {
+    match outside {
+        Outside::Real { payments, wms, carrier, wms_poll } => {
+            Ok((Addresses { payments, wms, carrier, wms_poll }, None))
+        }
+        Outside::Simulated(config) => {
+            // A hurried world is asked more often, or the hurry would be lost between two questions.
+            let pause = 500.0 / config.speed.clamp(1.0, 10.0);
+            let wms_poll = Duration::from_millis(if config.speed == 0.0 { 50 } else { pause as u64 });
+            let simulators = Simulators::start(config).await.context(
+                "the simulators did not start; fix: stop what uses their ports (another ordermesh?), or --random-ports",
+            )?;
+            let addresses = Addresses {
+                payments: format!("http://{}", simulators.payments),
+                wms: format!("http://{}/wms", simulators.wms),
+                carrier: format!("http://{}", simulators.carrier),
+                wms_poll,
+            };
+            Ok((addresses, Some(Arc::new(simulators))))
+        }
+    }
+}
+
+fn settings(secrets: &Secrets, outside: Addresses) -> Settings {
+    Settings {
+        payments_url: outside.payments,
+        payments_key: secrets.payments.clone(),
+        wms_url: outside.wms,
+        carrier_url: outside.carrier,
+        carrier_key: secrets.carrier.clone(),
+        webhook_secret_root: secrets.webhooks.clone(),
+        wms_poll: outside.wms_poll,
+        page_token_key: secrets.pages.clone(),
+        user_token_ttl: TOKEN_LIFE,
+    }
+}

@@ -1,0 +1,60 @@
+//! What changes something, one use case per file.
+
+mod adjust_stock;
+mod confirm_reservation;
+mod consume_reservation;
+mod create_product;
+mod create_warehouse;
+mod release_reservation;
+mod reserve_stock;
+mod update_product;
+
+use fault::Fault;
+use ids::{OrderId, TenantId};
+use pg::{GroupCommit, Pg};
+use serve::page::Pages;
+
+pub use adjust_stock::AdjustStock;
+pub(crate) use confirm_reservation::Confirm;
+pub use consume_reservation::ConsumeReservation;
+pub(crate) use release_reservation::{ended, give_back};
+pub(crate) use reserve_stock::Ask;
+pub use reserve_stock::ReserveStock;
+pub use update_product::UpdateProduct;
+
+use crate::reservation::Reservation;
+
+/// Most orders of one transaction; larger batches gain nothing (data.md 0.2).
+const BATCH: usize = 50;
+
+/// The use cases of inventory.
+#[derive(Debug, Clone)]
+pub struct Inventory {
+    pub(crate) pg: Pg,
+    pub(crate) pages: Pages,
+    // Per tenant, so that a hot SKU's row is locked once per batch and not once per order (data.md H10).
+    reserving: GroupCommit<TenantId, Ask, Reservation>,
+    confirming: GroupCommit<TenantId, Confirm, Reservation>,
+}
+
+impl Inventory {
+    /// Over a schema that is up to date.
+    pub fn new(pg: Pg, pages: Pages) -> Self {
+        let reserving = reserve_stock::group(pg.clone(), BATCH);
+        let confirming = confirm_reservation::group(pg.clone(), BATCH);
+        Self { pg, pages, reserving, confirming }
+    }
+}
+
+pub(crate) fn no_reservation(order: OrderId) -> Fault {
+    Fault::not_found("RESERVATION_NOT_FOUND", "nothing is set aside for this order").with("order_id", order)
+}
+
+/// The same fault for everybody in a batch; a cause stays with the first.
+pub(crate) fn echo(fault: &Fault) -> Fault {
+    let copy = Fault::new(fault.kind(), fault.reason().to_owned(), fault.to_string());
+    match fault.wait() {
+        Some(wait) => copy.retry_after(wait),
+        None => copy,
+    }
+}

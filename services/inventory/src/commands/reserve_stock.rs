@@ -1,0 +1,165 @@
+//! Sets stock aside for orders, all lines or none, many orders in one transaction (INV-02, INV-05).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use contract::inventory::v1::StockReserved;
+use ctx::Ctx;
+use fault::{Fault, Kind};
+use futures::FutureExt;
+use ids::{OrderId, ReservationId, TenantId};
+use jiff::Timestamp;
+use pg::{GroupCommit, Pg};
+
+use super::{Inventory, echo};
+use crate::api::wire;
+use crate::reservation::{Reservation, State};
+use crate::stock::{Demand, Pool, Shortage, Take};
+use crate::store::{self, Hold};
+
+/// What an order needs.
+#[derive(Debug, Clone)]
+pub struct ReserveStock {
+    /// The order.
+    pub order: OrderId,
+    /// Each SKU once, sorted.
+    pub demand: Vec<Demand>,
+    /// How long it is held, seconds.
+    pub hold_s: i32,
+    /// One SKU may come from several warehouses.
+    pub split: bool,
+}
+
+/// A wish that waits for its batch.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask {
+    ctx: Ctx,
+    wish: ReserveStock,
+}
+
+impl Inventory {
+    /// Sets stock aside; the same order again gets the same reservation.
+    ///
+    /// # Errors
+    /// Precondition OUT_OF_STOCK with the short SKUs, RESERVATION_RELEASED.
+    pub async fn reserve_stock(&self, ctx: &Ctx, wish: ReserveStock) -> Result<Reservation, Fault> {
+        self.reserving.submit(ctx.tenant, Ask { ctx: ctx.clone(), wish }).await
+    }
+}
+
+pub(super) fn group(pg: Pg, max: usize) -> GroupCommit<TenantId, Ask, Reservation> {
+    GroupCommit::new(max, move |tenant, asks| flush(pg.clone(), tenant, asks).boxed())
+}
+
+async fn flush(pg: Pg, tenant: TenantId, asks: Vec<Ask>) -> Vec<Result<Reservation, Fault>> {
+    match batch(&pg, tenant, asks.clone()).await {
+        Ok(answers) => answers,
+        // One order that breaks the transaction must not take the others with it.
+        Err(fault) if fault.kind() == Kind::Internal && asks.len() > 1 => {
+            tracing::error!(error = ?fault, orders = asks.len(), "a batch of reservations failed, going on one by one");
+            let mut answers = Vec::with_capacity(asks.len());
+            for ask in asks {
+                answers.push(batch(&pg, tenant, vec![ask]).await.and_then(|mut alone| alone.remove(0)));
+            }
+            answers
+        }
+        Err(fault) => asks.iter().map(|_| Err(echo(&fault))).collect(),
+    }
+}
+
+async fn batch(pg: &Pg, tenant: TenantId, asks: Vec<Ask>) -> Result<Vec<Result<Reservation, Fault>>, Fault> {
+    let asks = Arc::new(asks);
+    Ok(pg
+        .tx("inventory.reserve", tenant, move |conn| {
+            let asks = asks.clone();
+            async move { run(conn, tenant, &asks).await }.boxed()
+        })
+        .await?)
+}
+
+/// What becomes of one wish.
+enum Fate {
+    Hold(usize),
+    Same(Reservation),
+    Twin(OrderId),
+    Released,
+    Short(Shortage),
+}
+
+async fn run(
+    conn: &mut pg::Conn,
+    tenant: TenantId,
+    asks: &[Ask],
+) -> Result<Vec<Result<Reservation, Fault>>, pg::Error> {
+    let orders: Vec<OrderId> = asks.iter().map(|ask| ask.wish.order).collect();
+    let skus: BTreeSet<String> = asks.iter().flat_map(|ask| ask.wish.demand.iter().map(|d| d.sku.clone())).collect();
+    let skus: Vec<String> = skus.into_iter().collect();
+    let locked = store::lock(conn, tenant, &orders, &skus).await?;
+    let known = locked.reservations.into_iter().map(|it| (it.order, it)).collect();
+    let (fates, holds) = decide(asks, known, &mut Pool::new(locked.levels));
+    let ends = store::apply_holds(conn, tenant, &holds).await?;
+    Ok(answers(fates, &holds, &ends))
+}
+
+fn decide(asks: &[Ask], known: BTreeMap<OrderId, Reservation>, pool: &mut Pool) -> (Vec<Fate>, Vec<Hold>) {
+    let mut holds: Vec<Hold> = Vec::new();
+    let mut fresh = BTreeSet::new();
+    let fates = asks.iter().map(|ask| {
+        let order = ask.wish.order;
+        match known.get(&order) {
+            Some(it) if it.state == State::Released => return Fate::Released,
+            // A hold that ran out may be tried again (domain.md 4.5, step 4).
+            Some(it) if it.state != State::Expired => return Fate::Same(it.clone()),
+            Some(_) | None => {}
+        }
+        if fresh.contains(&order) {
+            return Fate::Twin(order);
+        }
+        match pool.take(&ask.wish.demand, ask.wish.split) {
+            Ok(takes) => {
+                fresh.insert(order);
+                holds.push(hold(ask, takes));
+                Fate::Hold(holds.len() - 1)
+            }
+            Err(shortage) => Fate::Short(shortage),
+        }
+    });
+    let fates = fates.collect();
+    (fates, holds)
+}
+
+fn hold(ask: &Ask, takes: Vec<Take>) -> Hold {
+    let (order, reservation) = (ask.wish.order, ReservationId::new());
+    let message = StockReserved {
+        reservation_id: reservation.to_string(),
+        order_id: order.to_string(),
+        allocations: takes.iter().cloned().map(|take| wire::allocation(take.into())).collect(),
+    };
+    let (event, meta) = (store::event(&message), eventlog::meta(&ask.ctx));
+    Hold { order, reservation, hold_s: ask.wish.hold_s, takes, event, meta }
+}
+
+fn answers(fates: Vec<Fate>, holds: &[Hold], ends: &[Timestamp]) -> Vec<Result<Reservation, Fault>> {
+    let held = |(hold, end): (&Hold, &Timestamp)| Reservation {
+        id: hold.reservation,
+        order: hold.order,
+        state: State::Held,
+        version: 1,
+        expires_at: *end,
+        allocations: hold.takes.iter().cloned().map(Into::into).collect(),
+    };
+    let held: Vec<Reservation> = holds.iter().zip(ends).map(held).collect();
+    let lost = || Fault::internal("a hold was written but not answered");
+    let answer = |fate| match fate {
+        Fate::Hold(at) => held.get(at).cloned().ok_or_else(lost),
+        Fate::Twin(order) => held.iter().find(|it| it.order == order).cloned().ok_or_else(lost),
+        Fate::Same(it) => Ok(it),
+        Fate::Released => {
+            Err(Fault::precondition("RESERVATION_RELEASED", "what was set aside for this order was given back"))
+        }
+        Fate::Short(shortage) => {
+            Err(Fault::precondition("OUT_OF_STOCK", shortage.to_string()).with("skus", shortage.skus.join(",")))
+        }
+    };
+    fates.into_iter().map(answer).collect()
+}

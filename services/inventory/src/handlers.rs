@@ -1,0 +1,5 @@
+//! What runs without anybody calling.
+
+mod expire_reservations;
+
+pub use expire_reservations::sweeper;

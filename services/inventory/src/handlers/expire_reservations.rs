@@ -1,0 +1,89 @@
+//! Gives back what was held too long (INV-02).
+
+use std::time::Duration;
+
+use ctx::{Cause, Ctx};
+use fault::Fault;
+use futures::{FutureExt, StreamExt};
+use serve::Job;
+use tokio::time::MissedTickBehavior;
+
+use crate::commands::{Inventory, give_back};
+use crate::reservation::State;
+use crate::store::{self, Due};
+
+/// Pause between two passes.
+const EVERY: Duration = Duration::from_secs(1);
+/// Holds that are looked at together.
+const PAGE: i64 = 500;
+/// Transactions at a time: requests must not wait for a connection because of a sweep.
+const AT_ONCE: usize = 4;
+
+/// The job that sweeps every second; any number of processes may run it.
+pub fn sweeper(inventory: Inventory) -> Job {
+    Job::new("inventory.expire", move |cancel| {
+        let inventory = inventory.clone();
+        async move {
+            let mut ticks = tokio::time::interval(EVERY);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    _ = ticks.tick() => {}
+                    () = cancel.cancelled() => return,
+                }
+                if let Err(fault) = inventory.expire_reservations().await {
+                    tracing::warn!(error = ?fault, "could not look for holds that ran out");
+                }
+            }
+        }
+        .boxed()
+    })
+}
+
+impl Inventory {
+    /// Gives back every hold whose time ran out, of all tenants; returns how many.
+    ///
+    /// A hold that cannot be given back is left for the next pass and stops no other.
+    ///
+    /// # Errors
+    /// When the database does not tell what is due.
+    pub async fn expire_reservations(&self) -> Result<usize, Fault> {
+        let (mut expired, mut last) = (0, None);
+        loop {
+            let page = self
+                .pg
+                .worker("inventory.expire.look", move |conn| async move { store::due(conn, last, PAGE).await }.boxed())
+                .await?;
+            let Some(end) = page.last().copied() else { return Ok(expired) };
+            let passes = futures::stream::iter(page).map(|due| self.expire(due)).buffer_unordered(AT_ONCE);
+            expired += passes.filter(|gone| std::future::ready(*gone)).count().await;
+            last = Some(end);
+        }
+    }
+
+    async fn expire(&self, due: Due) -> bool {
+        match self
+            .pg
+            .tx("inventory.expire", due.tenant(), move |conn| async move { run(conn, due).await }.boxed())
+            .await
+        {
+            Ok(gone) => gone,
+            Err(error) => {
+                tracing::warn!(tenant = %due.tenant(), order = %due.order(), %error, "a hold could not be given back");
+                false
+            }
+        }
+    }
+}
+
+async fn run(conn: &mut pg::Conn, due: Due) -> Result<bool, pg::Error> {
+    let found = store::lock(conn, due.tenant(), &[due.order()], &[]).await?.reservations.pop();
+    // Confirmed, released or held anew since the database called it due: the row has decided.
+    let Some(found) = found.filter(|it| it.state == State::Held && it.expires_at == due.expires_at()) else {
+        return Ok(false);
+    };
+    let cause = Cause { correlation_id: found.id.to_string(), causation_id: found.id.to_string(), traceparent: None };
+    let ctx = Ctx::service("inventory", due.tenant(), cause, found.expires_at);
+    give_back(conn, &ctx, found, State::Expired).await?;
+    Ok(true)
+}

@@ -1,0 +1,4 @@
+//! The service's methods: messages in, use case, messages out.
+
+pub mod grpc;
+mod wire;

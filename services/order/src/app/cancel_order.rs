@@ -1,0 +1,81 @@
+//! Cancels an order whose saga can still be undone; the saga gives stock and money back (ORD-04, ORD-17).
+
+use contract::order::v1 as wire;
+use ctx::Ctx;
+use fault::{Fault, Violations};
+use futures::FutureExt;
+use ids::OrderId;
+use pg::Conn;
+
+use crate::app::App;
+use crate::app::get_order::visible;
+use crate::domain::order::{Order, Refusal};
+use crate::infra::store::{Store, not_found};
+
+/// What is cancelled, and why.
+#[derive(Debug, Clone)]
+pub struct CancelOrder {
+    /// The order.
+    pub id: OrderId,
+    /// Why, 1 to 200 characters (CAN-02).
+    pub reason: String,
+    /// Version the decision is based on; empty = whatever it is.
+    pub etag: String,
+}
+
+impl App {
+    /// Asks for a cancellation; the order is CANCELLED when its saga has undone everything.
+    ///
+    /// # Errors
+    /// Invalid with every wrong field; Precondition `ORDER_STATE_FORBIDS`; Aborted `ETAG_MISMATCH`.
+    pub async fn cancel(&self, ctx: &Ctx, command: CancelOrder) -> Result<wire::Order, Fault> {
+        let mut wrong = Violations::default();
+        let length = command.reason.trim().chars().count();
+        if !(1..=200).contains(&length) || command.reason.chars().any(char::is_control) {
+            wrong.add("reason", "REASON_INVALID", "1 to 200 characters, no control characters");
+        }
+        wrong.finish()?;
+        let (tenant, ctx) = (ctx.tenant, ctx.clone());
+        let changed = self.store.pg.tx("order.cancel", tenant, move |conn: &mut Conn| {
+            let (ctx, command) = (ctx.clone(), command.clone());
+            async move {
+                // The saga's row first: its engine locks in that order too.
+                let undoing = saga::request_undo(conn, ctx.tenant, command.id.uuid(), "CANCELLED").await?;
+                let order = Store::get_in(conn, ctx.tenant, command.id).await?;
+                if !visible(&ctx, &order) {
+                    return Err(not_found(command.id).into());
+                }
+                check_etag(&order, &command.etag)?;
+                let events = match order.request_cancellation(&command.reason) {
+                    Ok(events) if undoing => events,
+                    Err(Refusal::Already) => return Ok(order.doc),
+                    Ok(_) => return Err(refused(&Refusal::State(order.state())).into()),
+                    Err(why) => return Err(refused(&why).into()),
+                };
+                Ok(Store::append(conn, &ctx, &order, &events).await?.doc)
+            }
+            .boxed()
+        });
+        Ok(changed.await?)
+    }
+}
+
+/// Compares the version a caller has seen with the one there is.
+///
+/// # Errors
+/// Aborted `ETAG_MISMATCH` (AIP-154).
+pub fn check_etag(order: &Order, etag: &str) -> Result<(), Fault> {
+    if etag.is_empty() || etag == order.doc.etag {
+        return Ok(());
+    }
+    Err(Fault::aborted("ETAG_MISMATCH", "the order has changed since it was read").with("etag", &order.doc.etag))
+}
+
+/// A refusal of the domain as callers hear it.
+pub fn refused(why: &Refusal) -> Fault {
+    let fault = Fault::precondition("ORDER_STATE_FORBIDS", why.to_string());
+    match why {
+        Refusal::State(state) => fault.with("state", state.as_str_name()),
+        Refusal::Already | Refusal::Quantity(_) => fault,
+    }
+}

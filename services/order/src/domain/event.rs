@@ -1,0 +1,73 @@
+//! The events of an order: the published messages themselves, so that what is stored is what is said.
+
+use contract::Event as _;
+use contract::order::v1 as wire;
+use prost::Message as _;
+
+/// Something that happened to an order.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "events live for the length of one command")]
+pub enum OrderEvent {
+    /// It was placed.
+    Created(wire::OrderCreated),
+    /// Address or remark changed.
+    Updated(wire::OrderUpdated),
+    /// The state changed.
+    StatusChanged(wire::OrderStatusChanged),
+    /// The payment is secured.
+    PaymentCompleted(wire::OrderPaymentCompleted),
+    /// The customer must act.
+    PaymentActionRequired(wire::OrderPaymentActionRequired),
+    /// The payment was declined.
+    PaymentFailed(wire::OrderPaymentFailed),
+    /// Money was taken.
+    PaymentCaptured(wire::OrderPaymentCaptured),
+    /// The warehouse has accepted.
+    Confirmed(wire::OrderConfirmed),
+    /// A parcel left.
+    Shipped(wire::OrderShipped),
+    /// A parcel arrived.
+    Delivered(wire::OrderDelivered),
+    /// It was cancelled.
+    Cancelled(wire::OrderCancelled),
+    /// It cannot be fulfilled.
+    Failed(wire::OrderFailed),
+}
+
+macro_rules! each {
+    ($($variant:ident => $message:ident),* $(,)?) => {
+        impl OrderEvent {
+            /// Full name, topic and encoding.
+            pub fn encode(&self) -> (&'static str, &'static str, Vec<u8>) {
+                match self {
+                    $(Self::$variant(message) => {
+                        (wire::$message::TYPE, wire::$message::TOPIC, message.encode_to_vec())
+                    })*
+                }
+            }
+
+            /// Reads a stored event; None for a type or payload this version does not know.
+            pub fn decode(type_name: &str, payload: &[u8]) -> Option<Self> {
+                $(if type_name == wire::$message::TYPE {
+                    return wire::$message::decode(payload).ok().map(Self::$variant);
+                })*
+                None
+            }
+        }
+    };
+}
+
+each! {
+    Created => OrderCreated,
+    Updated => OrderUpdated,
+    StatusChanged => OrderStatusChanged,
+    PaymentCompleted => OrderPaymentCompleted,
+    PaymentActionRequired => OrderPaymentActionRequired,
+    PaymentFailed => OrderPaymentFailed,
+    PaymentCaptured => OrderPaymentCaptured,
+    Confirmed => OrderConfirmed,
+    Shipped => OrderShipped,
+    Delivered => OrderDelivered,
+    Cancelled => OrderCancelled,
+    Failed => OrderFailed,
+}

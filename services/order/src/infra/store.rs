@@ -1,0 +1,193 @@
+//! What do we store? An order's events, the picture they add up to, the saga that drives it, and answers to
+//! idempotency keys.
+
+use contract::order::v1 as wire;
+use ctx::Ctx;
+use diesel::QueryableByName;
+use diesel::sql_types::{Array, BigInt, Binary, Integer, Jsonb, Nullable, SmallInt, Text, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+use eventlog::{NewEvent, Recorded};
+use fault::Fault;
+use futures::FutureExt;
+use ids::{OrderId, TenantId, UserId};
+use jiff::Timestamp;
+use pg::{Conn, Pg};
+use prost::Message;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::domain::event::OrderEvent;
+use crate::domain::order::Order;
+
+diesel::define_sql_function! {
+    /// One order's picture; sets the tenant itself.
+    fn order_doc(tenant: SqlUuid, order: SqlUuid) -> Nullable<Binary>;
+}
+diesel::define_sql_function! {
+    /// Appends to an order and projects it; false when somebody else was faster.
+    fn order_append(tenant: SqlUuid, order: SqlUuid, expected: Integer, types: Array<Text>, topics: Array<Text>,
+        payloads: Array<Binary>, meta: Jsonb, doc: Jsonb) -> Bool;
+}
+
+/// Orders in the database.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// The service's door.
+    pub pg: Pg,
+}
+
+/// Which orders a list wants.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only these states; empty = all.
+    pub states: Vec<i16>,
+    /// Only this customer.
+    pub customer: Option<UserId>,
+    /// Only this number.
+    pub number: Option<i64>,
+}
+
+/// Time of a decision as messages carry it.
+pub fn wire_time(at: Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }
+}
+
+/// The projection of an order as the schema's `project` function takes it.
+pub fn doc(order: &Order) -> Value {
+    use base64::Engine as _;
+    json!({
+        "state": order.doc.state,
+        "doc": base64::prelude::BASE64_STANDARD.encode(order.doc.encode_to_vec()),
+    })
+}
+
+/// Events as the event log takes them.
+pub fn encode(events: &[OrderEvent]) -> Vec<NewEvent> {
+    events
+        .iter()
+        .map(|event| {
+            let (type_name, topic, payload) = event.encode();
+            NewEvent::new(type_name, topic, payload)
+        })
+        .collect()
+}
+
+impl Store {
+    /// Reads an order in one round trip.
+    ///
+    /// # Errors
+    /// NotFound `ORDER_NOT_FOUND`.
+    pub async fn get(&self, tenant: TenantId, id: OrderId) -> Result<Order, Fault> {
+        let query = diesel::select(order_doc(tenant.uuid(), id.uuid()));
+        let found: Option<Vec<u8>> = self.pg.call("order.get", query).await?;
+        let bytes = found.ok_or_else(|| not_found(id))?;
+        Ok(Order::of_doc(wire::Order::decode(bytes.as_slice()).map_err(Fault::internal)?))
+    }
+
+    /// Reads an order inside a transaction.
+    ///
+    /// # Errors
+    /// NotFound `ORDER_NOT_FOUND`.
+    pub async fn get_in(conn: &mut Conn, tenant: TenantId, id: OrderId) -> Result<Order, pg::Error> {
+        let query = diesel::select(order_doc(tenant.uuid(), id.uuid()));
+        let found: Option<Vec<u8>> = query.get_result(conn).await?;
+        let bytes = found.ok_or_else(|| not_found(id))?;
+        Ok(Order::of_doc(wire::Order::decode(bytes.as_slice()).map_err(Fault::internal)?))
+    }
+
+    /// Appends decisions to an order inside a transaction and gives the picture after them.
+    ///
+    /// # Errors
+    /// Aborted `VERSION_CONFLICT` when somebody else was faster.
+    pub async fn append(conn: &mut Conn, ctx: &Ctx, order: &Order, events: &[OrderEvent]) -> Result<Order, pg::Error> {
+        let after = order.after(events, wire_time(ctx.now));
+        let id: OrderId = order.doc.id.parse().map_err(Fault::internal)?;
+        let encoded: Vec<_> = events.iter().map(OrderEvent::encode).collect();
+        let query = diesel::select(order_append(
+            ctx.tenant.uuid(),
+            id.uuid(),
+            order.version,
+            encoded.iter().map(|(type_name, _, _)| *type_name).collect::<Vec<_>>(),
+            encoded.iter().map(|(_, topic, _)| *topic).collect::<Vec<_>>(),
+            encoded.iter().map(|(_, _, payload)| payload.as_slice()).collect::<Vec<_>>(),
+            eventlog::meta(ctx),
+            doc(&after),
+        ));
+        if query.get_result::<bool>(conn).await? {
+            Ok(after)
+        } else {
+            Err(Fault::aborted("VERSION_CONFLICT", "the order was changed at the same moment").into())
+        }
+    }
+
+    /// Reads a page of orders, newest first, behind an order id.
+    ///
+    /// # Errors
+    /// As [`Pg::read`].
+    pub async fn list(
+        &self,
+        tenant: TenantId,
+        filter: Filter,
+        before: Option<Uuid>,
+        limit: i64,
+    ) -> Result<Vec<wire::Order>, Fault> {
+        let rows: Vec<DocRow> = self
+            .pg
+            .read("order.list", tenant, move |conn: &mut Conn| {
+                let filter = filter.clone();
+                async move {
+                    let states = (!filter.states.is_empty()).then_some(filter.states);
+                    let rows = diesel::sql_query(
+                        "SELECT doc FROM orders WHERE tenant_id = $1 AND ($2 IS NULL OR order_id < $2) \
+                         AND ($3 IS NULL OR state = ANY ($3)) AND ($4 IS NULL OR customer_id = $4) \
+                         AND ($5 IS NULL OR order_number = $5) ORDER BY order_id DESC LIMIT $6",
+                    )
+                    .bind::<SqlUuid, _>(tenant.uuid())
+                    .bind::<Nullable<SqlUuid>, _>(before)
+                    .bind::<Nullable<Array<SmallInt>>, _>(states)
+                    .bind::<Nullable<SqlUuid>, _>(filter.customer.map(UserId::uuid))
+                    .bind::<Nullable<BigInt>, _>(filter.number)
+                    .bind::<BigInt, _>(limit)
+                    .load(conn)
+                    .await?;
+                    Ok(rows)
+                }
+                .boxed()
+            })
+            .await?;
+        rows.iter().map(|row| wire::Order::decode(row.doc.as_slice()).map_err(Fault::internal)).collect()
+    }
+
+    /// Reads the history of an order, oldest first.
+    ///
+    /// # Errors
+    /// As [`Pg::read`].
+    pub async fn history(&self, tenant: TenantId, id: OrderId) -> Result<Vec<Recorded>, Fault> {
+        let history = self.pg.read("order.history", tenant, move |conn: &mut Conn| {
+            async move { eventlog::load(conn, tenant, id.uuid()).await }.boxed()
+        });
+        Ok(history.await?)
+    }
+
+    /// Reads the saga of an order.
+    ///
+    /// # Errors
+    /// NotFound `SAGA_NOT_FOUND`.
+    pub async fn saga(&self, tenant: TenantId, id: OrderId) -> Result<saga::View, Fault> {
+        let found = self.pg.read("order.saga", tenant, move |conn: &mut Conn| {
+            async move { saga::view(conn, tenant, id.uuid()).await }.boxed()
+        });
+        found.await?.ok_or_else(|| Fault::not_found("SAGA_NOT_FOUND", "there is no saga of that order"))
+    }
+}
+
+/// What callers hear of an order that is not there or not theirs.
+pub fn not_found(id: OrderId) -> Fault {
+    Fault::not_found("ORDER_NOT_FOUND", "there is no such order").with("order_id", id)
+}
+
+#[derive(QueryableByName)]
+struct DocRow {
+    #[diesel(sql_type = Binary)]
+    doc: Vec<u8>,
+}

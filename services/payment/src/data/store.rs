@@ -1,0 +1,313 @@
+//! What do we store? One row of facts per payment, a row per capture and refund written before the provider is asked,
+//! and every signed webhook. Commands are one SQL function each: one round trip, one transaction.
+
+mod inbox;
+mod model;
+mod row;
+mod sql;
+
+use ctx::Ctx;
+use diesel::QueryableByName;
+use diesel::sql_types::{BigInt, Jsonb, Nullable, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+use diesel_async::methods::LoadQuery;
+use fault::Fault;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use ids::{OrderId, PaymentId, RefundId, ShipmentId, TenantId};
+pub use model::{Begun, Due, Limit, OpenEntries, Parked, Place, Status, Stored, Turn, Webhook};
+use money::Money;
+use pg::{Conn, Pg};
+pub use row::{Capture, Ends, EntryState, Refund};
+use row::{Facts, Row};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::events;
+use super::stripe::PROVIDER;
+use crate::logic::state::Payment;
+
+/// The service's tables.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pg: Pg,
+}
+
+impl Store {
+    /// The tables behind a door.
+    pub fn new(pg: Pg) -> Self {
+        Self { pg }
+    }
+
+    /// Boxed, for the compiler cannot show that a future which holds a diesel query may change threads
+    /// (rust-lang/rust#102211).
+    fn call<U, Q>(&self, name: &'static str, query: Q) -> BoxFuture<'_, Result<U, pg::Error>>
+    where
+        U: Send + 'static,
+        Q: RunQueryDsl<Conn> + LoadQuery<'static, Conn, U> + Send + 'static,
+    {
+        self.pg.call(name, query).boxed()
+    }
+
+    /// Begins the payment of an order, or finds the one it has.
+    ///
+    /// # Errors
+    /// [`Fault`] of the database.
+    pub async fn begin(&self, ctx: &Ctx, order: OrderId, amount: Money, method: &str) -> Result<Begun, Fault> {
+        let payment = PaymentId::new();
+        let requested = events::requested(order, payment, amount);
+        let query = diesel::select(sql::payment_begin(
+            ctx.tenant.uuid(),
+            payment.uuid(),
+            order.uuid(),
+            amount.minor,
+            amount.currency.code(),
+            PROVIDER,
+            method.to_owned(),
+            requested.type_name,
+            requested.topic,
+            requested.payload,
+            eventlog::meta(ctx),
+        ));
+        #[derive(Deserialize)]
+        struct Doc {
+            turn: Turn,
+            payment: Row,
+        }
+        let doc: Doc = decode(self.call("payment.begin", query).await?)?;
+        Ok(Begun { turn: doc.turn, payment: doc.payment.into() })
+    }
+
+    /// A payment by its id.
+    ///
+    /// # Errors
+    /// [`Fault`] of the database.
+    pub async fn get(&self, tenant: TenantId, payment: PaymentId) -> Result<Option<Payment>, Fault> {
+        let query = diesel::select(sql::payment_get(tenant.uuid(), Some(payment.uuid()), None::<Uuid>));
+        optional(self.call("payment.get", query).await?)
+    }
+
+    /// The payment of an order.
+    ///
+    /// # Errors
+    /// [`Fault`] of the database.
+    pub async fn of_order(&self, tenant: TenantId, order: OrderId) -> Result<Option<Payment>, Fault> {
+        let query = diesel::select(sql::payment_get(tenant.uuid(), None::<Uuid>, Some(order.uuid())));
+        optional(self.call("payment.get", query).await?)
+    }
+
+    /// The method that the provider was asked with.
+    ///
+    /// # Errors
+    /// [`Fault`] of the database; Internal when there was no attempt.
+    pub async fn method(&self, tenant: TenantId, payment: PaymentId) -> Result<String, Fault> {
+        let query = diesel::select(sql::payment_method(tenant.uuid(), payment.uuid()));
+        let method: Option<String> = self.call("payment.method", query).await?;
+        method.ok_or_else(|| Fault::internal("a payment without an attempt is to be asked for again"))
+    }
+
+    /// Writes `next` over `before` with its events; none when the row moved on meanwhile.
+    ///
+    /// # Errors
+    /// [`Fault`] of the database.
+    pub async fn settle(
+        &self,
+        ctx: &Ctx,
+        before: &Payment,
+        next: &Payment,
+        ends: Option<Ends<'_>>,
+    ) -> Result<Option<Payment>, Fault> {
+        let written = Written::of(before, next, ends)?;
+        let query = diesel::select(sql::payment_settle(
+            ctx.tenant.uuid(),
+            before.id.uuid(),
+            before.revision,
+            written.doc,
+            written.types,
+            written.topics,
+            written.payloads,
+            eventlog::meta(ctx),
+        ));
+        optional(self.call("payment.settle", query).await?)
+    }
+
+    /// Marks that an order wants no money held, before anybody asked or after.
+    ///
+    /// # Errors
+    /// [`Fault`] of the database.
+    pub async fn void(&self, ctx: &Ctx, order: OrderId) -> Result<Payment, Fault> {
+        let payment = PaymentId::new();
+        let marked = events::marked_void(order, payment);
+        let query = diesel::select(sql::payment_void(
+            ctx.tenant.uuid(),
+            payment.uuid(),
+            order.uuid(),
+            PROVIDER,
+            marked.type_name,
+            marked.topic,
+            marked.payload,
+            eventlog::meta(ctx),
+        ));
+        Ok(decode::<Row>(self.call("payment.void", query).await?)?.into())
+    }
+
+    /// Takes a shipment's place under what is held.
+    ///
+    /// # Errors
+    /// [`Fault`] of the database.
+    pub async fn begin_capture(
+        &self,
+        ctx: &Ctx,
+        order: OrderId,
+        shipment: ShipmentId,
+        amount: Money,
+        last: bool,
+    ) -> Result<Place<Capture>, Fault> {
+        let (tenant, code) = (ctx.tenant.uuid(), amount.currency.code());
+        let query =
+            diesel::select(sql::capture_begin(tenant, order.uuid(), shipment.uuid(), amount.minor, code, last));
+        place(self.call("payment.capture", query).await?, |payment: &Payment, seen: &Capture| {
+            let asked = payment.asked.is_some_and(|asked| asked.currency == amount.currency);
+            asked && seen.payment() == payment.id && seen.amount == amount.minor && seen.last == last
+        })
+    }
+
+    /// Takes a refund's place under what was captured; no amount means all that is left.
+    ///
+    /// # Errors
+    /// [`Fault`] of the database.
+    pub async fn begin_refund(
+        &self,
+        ctx: &Ctx,
+        payment: PaymentId,
+        refund: RefundId,
+        amount: Option<Money>,
+        reason: &str,
+        fingerprint: [u8; 32],
+    ) -> Result<Place<Refund>, Fault> {
+        let query = diesel::select(sql::refund_begin(
+            ctx.tenant.uuid(),
+            payment.uuid(),
+            refund.uuid(),
+            amount.map(|amount| amount.minor),
+            amount.map(|amount| amount.currency.code()),
+            reason.to_owned(),
+            fingerprint.to_vec(),
+        ));
+        place(self.call("payment.refund", query).await?, |_, _| true)
+    }
+
+    /// A payment with what has not ended of it.
+    ///
+    /// # Errors
+    /// [`Fault`] of the database.
+    pub async fn open_entries(&self, tenant: TenantId, payment: PaymentId) -> Result<OpenEntries, Fault> {
+        #[derive(Deserialize)]
+        struct Doc {
+            payment: Row,
+            captures: Vec<Capture>,
+            refunds: Vec<Refund>,
+        }
+        let query = diesel::select(sql::payment_open_entries(tenant.uuid(), payment.uuid()));
+        let doc: Doc = decode(self.call("payment.open_entries", query).await?)?;
+        Ok(OpenEntries { payment: doc.payment.into(), captures: doc.captures, refunds: doc.refunds })
+    }
+
+    /// Newest payments first, behind a cursor.
+    ///
+    /// # Errors
+    /// [`Fault`] of the database.
+    pub async fn page(
+        &self,
+        tenant: TenantId,
+        order: Option<OrderId>,
+        behind: Option<PaymentId>,
+        limit: i64,
+    ) -> Result<Vec<Payment>, Fault> {
+        #[derive(QueryableByName)]
+        struct Doc {
+            #[diesel(sql_type = Jsonb)]
+            doc: Value,
+        }
+        let rows = self.pg.read("payment.list", tenant, move |conn| {
+            async move {
+                // Payment ids are made in order of time, so the key is the order.
+                let query = diesel::sql_query(
+                    "SELECT to_jsonb(p) AS doc FROM payments p WHERE tenant_id = $1 AND ($2 IS NULL OR order_id = $2) \
+                     AND ($3 IS NULL OR payment_id < $3) ORDER BY payment_id DESC LIMIT $4",
+                );
+                let query = query
+                    .bind::<SqlUuid, _>(tenant.uuid())
+                    .bind::<Nullable<SqlUuid>, _>(order.map(OrderId::uuid))
+                    .bind::<Nullable<SqlUuid>, _>(behind.map(PaymentId::uuid))
+                    .bind::<BigInt, _>(limit);
+                Ok(query.load::<Doc>(conn).await?)
+            }
+            .boxed()
+        });
+        rows.await?.into_iter().map(|row| Ok(decode::<Row>(row.doc)?.into())).collect()
+    }
+}
+
+/// A change of a payment as `payment_settle` takes it.
+struct Written {
+    doc: Value,
+    types: Vec<&'static str>,
+    topics: Vec<&'static str>,
+    payloads: Vec<Vec<u8>>,
+}
+
+impl Written {
+    fn of(before: &Payment, next: &Payment, ends: Option<Ends<'_>>) -> Result<Self, Fault> {
+        let mut events = events::changed(before, next);
+        match ends {
+            Some(Ends::Captured(capture)) => events.push(events::captured(next, capture)),
+            Some(Ends::Refunded(refund, _)) => events.push(events::refunded(next, refund)),
+            Some(Ends::CaptureRefused(..) | Ends::RefundRefused(..)) | None => {}
+        }
+        Ok(Self {
+            doc: serde_json::to_value(Facts::of(next, ends)).map_err(Fault::internal)?,
+            types: events.iter().map(|event| event.type_name).collect(),
+            topics: events.iter().map(|event| event.topic).collect(),
+            payloads: events.into_iter().map(|event| event.payload).collect(),
+        })
+    }
+}
+
+fn decode<T: DeserializeOwned>(doc: Value) -> Result<T, Fault> {
+    serde_json::from_value(doc).map_err(Fault::internal)
+}
+
+fn optional(doc: Option<Value>) -> Result<Option<Payment>, Fault> {
+    doc.map(|doc| decode::<Row>(doc).map(Payment::from)).transpose()
+}
+
+fn place<E: DeserializeOwned>(doc: Value, same: impl Fn(&Payment, &E) -> bool) -> Result<Place<E>, Fault> {
+    #[derive(Deserialize)]
+    struct Doc {
+        verdict: String,
+        payment: Option<Row>,
+        #[serde(default)]
+        entry: Value,
+        #[serde(default)]
+        remaining: i64,
+        same: Option<bool>,
+    }
+    let doc: Doc = decode(doc)?;
+    let Some(payment) = doc.payment.map(Payment::from) else { return Ok(Place::NoPayment) };
+    let why = match doc.verdict.as_str() {
+        "CURRENCY" => Limit::Currency,
+        "CLOSED" => Limit::Closed,
+        "EXPIRED" => Limit::Expired,
+        "BUSY" => Limit::Busy,
+        "EXCEEDS" => Limit::Exceeds,
+        _ => {
+            let entry: E = decode(doc.entry)?;
+            let same = doc.same.unwrap_or(true) && same(&payment, &entry);
+            return Ok(Place::Taken { payment, entry, fresh: doc.verdict == "BEGUN", same });
+        }
+    };
+    Ok(Place::Refused { why, payment, remaining: doc.remaining })
+}

@@ -1,0 +1,94 @@
+use std::time::Duration;
+
+use ctx::Ctx;
+use fault::Fault;
+use ids::{OrderId, ShipmentId};
+use money::Money;
+
+use super::App;
+use super::inquire::not_found;
+use super::state::Payment;
+use crate::data::{Capture, Ends, EntryState, Limit, Place, Trouble};
+
+/// The money of a shipment is to be taken.
+#[derive(Debug, Clone, Copy)]
+pub struct CaptureShipment {
+    /// The order.
+    pub order: OrderId,
+    /// The shipment; its money is taken once.
+    pub shipment: ShipmentId,
+    /// How much.
+    pub amount: Money,
+    /// Nothing more will be captured.
+    pub last: bool,
+}
+
+impl App {
+    /// Takes the money of one shipment once, never more in total than is held (PAY-03, M10).
+    ///
+    /// # Errors
+    /// Precondition `CAPTURE_EXCEEDS_AUTHORIZATION`, `PAYMENT_NOT_AUTHORIZED`, `AUTHORIZATION_EXPIRED`,
+    /// `CAPTURE_DIFFERS`, `CAPTURE_REFUSED`; Aborted `CAPTURE_IN_PROGRESS`; Unavailable while the outcome is not known
+    /// (the same call again asks with the same key).
+    pub async fn capture(&self, ctx: &Ctx, cmd: CaptureShipment) -> Result<Payment, Fault> {
+        let (app, ctx) = (self.clone(), ctx.clone());
+        self.finish(async move { app.capture_to_the_end(&ctx, cmd).await }).await
+    }
+
+    async fn capture_to_the_end(&self, ctx: &Ctx, cmd: CaptureShipment) -> Result<Payment, Fault> {
+        let place = self.store().begin_capture(ctx, cmd.order, cmd.shipment, cmd.amount, cmd.last).await?;
+        let (payment, capture) = match place {
+            Place::NoPayment => return Err(not_found()),
+            Place::Refused { why, payment, remaining } => return Err(no_place(why, &payment, remaining)),
+            Place::Taken { same: false, .. } => {
+                return Err(Fault::precondition("CAPTURE_DIFFERS", "the shipment was captured with other values before")
+                    .with("shipment_id", cmd.shipment));
+            }
+            Place::Taken { payment, entry, .. } => (payment, entry),
+        };
+        match capture.state {
+            EntryState::Succeeded => Ok(payment),
+            EntryState::Failed => Err(refused(capture.code.as_deref().unwrap_or_default())),
+            EntryState::Pending => self.send_capture(ctx, payment, &capture).await,
+        }
+    }
+
+    /// Asks the provider for a capture that has its place; safe to repeat, for the key is the shipment.
+    pub(super) async fn send_capture(&self, ctx: &Ctx, payment: Payment, capture: &Capture) -> Result<Payment, Fault> {
+        let Some(reference) = payment.reference.clone() else {
+            return Err(Fault::internal("money is held under no reference"));
+        };
+        let key = capture.shipment().to_string();
+        match self.stripe().capture(&reference, capture.amount, capture.last, &key).await {
+            Ok(seen) => self.conclude(ctx, payment, Ends::Captured(capture), |payment| payment.observe(&seen)).await,
+            Err(Trouble::Unknown) => {
+                Err(Fault::unavailable("PAYMENT_OUTCOME_UNKNOWN", "the provider has not said yet whether it captured")
+                    .retry_after(Duration::from_secs(1)))
+            }
+            Err(Trouble::Refused { code, intent }) => {
+                let ends = Ends::CaptureRefused(capture, &code);
+                let seen = intent.as_deref();
+                self.conclude(ctx, payment, ends, |payment| seen.map_or(Ok(payment.clone()), |seen| payment.observe(seen)))
+                    .await?;
+                Err(refused(&code))
+            }
+        }
+    }
+}
+
+fn refused(code: &str) -> Fault {
+    Fault::precondition("CAPTURE_REFUSED", "the provider refused the capture").with("code", code)
+}
+
+fn no_place(why: Limit, payment: &Payment, remaining: i64) -> Fault {
+    match why {
+        Limit::Currency => super::refund::wrong_currency(payment),
+        Limit::Closed => Fault::precondition("PAYMENT_NOT_AUTHORIZED", "no money is held for the order")
+            .with("state", payment.state().as_str()),
+        Limit::Expired => Fault::precondition("AUTHORIZATION_EXPIRED", "the hold is older than 7 days"),
+        Limit::Busy => Fault::aborted("CAPTURE_IN_PROGRESS", "another capture of the payment is under way")
+            .retry_after(Duration::from_secs(1)),
+        Limit::Exceeds => Fault::precondition("CAPTURE_EXCEEDS_AUTHORIZATION", "more than is held")
+            .with("remaining_minor", remaining.max(0)),
+    }
+}

@@ -1,0 +1,86 @@
+use ctx::{Ctx, Open, Principal};
+use fault::Fault;
+use ids::TenantId;
+
+use super::state::Payment;
+use super::{App, signature};
+use crate::data::{PROVIDER, ProviderEvent, Status, Stored, Webhook, read_event};
+
+/// Writers that lose this often in a row meet something that is not a race.
+const RACES: u32 = 50;
+
+/// What a provider pushed.
+#[derive(Debug, Clone)]
+pub struct Ingest {
+    /// Provider's name.
+    pub provider: String,
+    /// Whose endpoint it was pushed to.
+    pub tenant: TenantId,
+    /// Signature header.
+    pub signature: String,
+    /// As it was sent.
+    pub body: Vec<u8>,
+}
+
+impl App {
+    /// Stores a signed event once and folds it in, in one commit (PAY-10, rule I5).
+    ///
+    /// # Errors
+    /// Unauthenticated `WEBHOOK_SIGNATURE`; Invalid `provider` or `payload`.
+    pub async fn ingest(&self, open: Open, cmd: Ingest) -> Result<(), Fault> {
+        if cmd.provider != PROVIDER {
+            return Err(Fault::invalid("provider", "UNKNOWN_PROVIDER", "no such payment provider"));
+        }
+        let secret = self.inner.settings.webhook_secret("payments", cmd.tenant);
+        if !signature::verify(&secret, &cmd.signature, &cmd.body, open.now) {
+            return Err(Fault::unauthenticated("WEBHOOK_SIGNATURE", "the signature is missing, wrong or too old"));
+        }
+        let mut ctx = open.in_tenant(cmd.tenant);
+        ctx.principal = Principal::Provider { name: PROVIDER.to_owned() };
+        let event = read_event(&cmd.body)
+            .map_err(|error| Fault::invalid("payload", "EVENT_MALFORMED", format!("not an event: {error}")))?;
+        if event.id.is_empty() || event.id.len() > 255 || event.kind.len() > 255 {
+            return Err(Fault::invalid("payload", "EVENT_MALFORMED", "id or type of the event is empty or too long"));
+        }
+        let (app, webhook) =
+            (self.clone(), Webhook { event_id: event.id.clone(), kind: event.kind.clone(), body: cmd.body });
+        self.finish(async move { app.take_in(&ctx, &webhook, event).await }).await
+    }
+
+    /// Folds an event into its payment as the row is now; an unknown payment parks it.
+    pub(super) async fn take_in(&self, ctx: &Ctx, webhook: &Webhook, event: ProviderEvent) -> Result<(), Fault> {
+        for _ in 0..RACES {
+            let payment = match event.payment {
+                Some(payment) if event.snapshot.is_some() => self.store().get(ctx.tenant, payment).await?,
+                _ => None,
+            };
+            let (status, next) = judge(ctx, &event, payment.as_ref());
+            let changed = payment.as_ref().zip(next.as_ref()).filter(|(before, next)| before != next);
+            let stored = self.store().ingest(ctx, webhook, status, changed).await?;
+            if stored != Stored::Stale {
+                let outcome = if stored == Stored::Duplicate { "DUPLICATE" } else { status.as_str() };
+                metrics::counter!("payment_webhooks_total", "outcome" => outcome).increment(1);
+                return Ok(());
+            }
+        }
+        Err(Fault::aborted("CONTENTION", "too many changes of the same payment"))
+    }
+}
+
+/// What becomes of an event, given its payment.
+fn judge(ctx: &Ctx, event: &ProviderEvent, payment: Option<&Payment>) -> (Status, Option<Payment>) {
+    let Some(seen) = &event.snapshot else { return (Status::Ignored, None) };
+    if event.payment.is_none() || event.tenant.is_some_and(|tenant| tenant != ctx.tenant) {
+        tracing::warn!(event.id, event.kind, "a signed event belongs to no payment of its tenant");
+        return (Status::Ignored, None);
+    }
+    match payment.map(|payment| payment.observe(seen)) {
+        None => (Status::Parked, None),
+        Some(Ok(next)) => (Status::Folded, Some(next)),
+        Some(Err(mismatch)) => {
+            metrics::counter!("payment_mismatches_total").increment(1);
+            tracing::error!(event.id, event.kind, %mismatch, "an event of the provider was not taken in");
+            (Status::Ignored, None)
+        }
+    }
+}

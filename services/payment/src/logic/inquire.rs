@@ -1,0 +1,58 @@
+use ctx::Ctx;
+use fault::Fault;
+use ids::OrderId;
+
+use super::App;
+use super::state::{Payment, State};
+
+impl App {
+    /// Asks the provider by our own key what became of a payment, and folds the answer in (rule S1).
+    ///
+    /// # Errors
+    /// NotFound `PAYMENT_NOT_FOUND`.
+    pub async fn inquire(&self, ctx: &Ctx, order: OrderId) -> Result<Payment, Fault> {
+        let (app, ctx) = (self.clone(), ctx.clone());
+        self.finish(async move {
+            let payment = app.of_order(&ctx, order).await?;
+            if !payment.undetermined() && payment.reference.is_none() {
+                return Ok(payment);
+            }
+            // Somebody may be asking for the hold right now: only when he has been silent for long we ask as well.
+            let stale = match payment.state() {
+                State::Processing => app.store().claim(ctx.tenant, payment.id).await?.is_some(),
+                _ => true,
+            };
+            app.inquire_now(&ctx, payment, stale).await
+        })
+        .await
+    }
+
+    /// Inquires; when the provider knows nothing and `ask_again`, asks for the hold with the same key.
+    pub(super) async fn inquire_now(&self, ctx: &Ctx, payment: Payment, ask_again: bool) -> Result<Payment, Fault> {
+        let found = self.stripe().find(payment.id, payment.reference.as_deref()).await;
+        let payment = match found {
+            Ok(Some(seen)) => self.learn(ctx, payment, |payment| payment.observe(&seen)).await?,
+            // The void may have come while we asked: the row decides, not what we read before.
+            Ok(None) => self.reload(ctx, &payment).await?,
+            Err(_) => return self.learn(ctx, payment, |payment| Ok(payment.lost_track())).await,
+        };
+        if !payment.undetermined() {
+            return Ok(payment);
+        }
+        if payment.void_requested {
+            return self.learn(ctx, payment, |payment| Ok(payment.not_found())).await;
+        }
+        let Some(amount) = payment.asked.filter(|_| ask_again) else { return Ok(payment) };
+        let method = self.store().method(ctx.tenant, payment.id).await?;
+        self.ask(ctx, payment, amount, &method).await
+    }
+
+    /// The payment of an order.
+    pub(super) async fn of_order(&self, ctx: &Ctx, order: OrderId) -> Result<Payment, Fault> {
+        self.store().of_order(ctx.tenant, order).await?.ok_or_else(not_found)
+    }
+}
+
+pub(super) fn not_found() -> Fault {
+    Fault::not_found("PAYMENT_NOT_FOUND", "there is no such payment")
+}

@@ -1,0 +1,116 @@
+use ctx::Ctx;
+use fault::Fault;
+use ids::{PaymentId, RefundId};
+use money::Money;
+use uuid::Uuid;
+
+use super::App;
+use super::inquire::not_found;
+use super::state::Payment;
+use crate::data::{Ends, EntryState, Limit, Place, Refund, Trouble};
+
+/// Captured money is to be given back.
+#[derive(Debug, Clone)]
+pub struct GiveBack {
+    /// The payment.
+    pub payment: PaymentId,
+    /// How much.
+    pub amount: Money,
+    /// Why.
+    pub reason: String,
+}
+
+impl App {
+    /// Gives captured money back, never more in total than was captured (PAY-04, M11); and whether it was a repeat.
+    ///
+    /// The refund's id comes from the idempotency key, so a repeat finds the refund of the first call, also one whose
+    /// outcome was not known then. Such a refund is answered as PENDING and resolved by the job.
+    ///
+    /// # Errors
+    /// Precondition `REFUND_EXCEEDS_CAPTURE` (metadata `remaining_minor`), `REFUND_REFUSED`; Invalid
+    /// `IDEMPOTENCY_KEY_REUSED`; NotFound `PAYMENT_NOT_FOUND`.
+    pub async fn refund(&self, ctx: &Ctx, cmd: GiveBack) -> Result<(Refund, bool), Fault> {
+        let (app, ctx) = (self.clone(), ctx.clone());
+        self.finish(async move { app.refund_to_the_end(&ctx, cmd).await }).await
+    }
+
+    async fn refund_to_the_end(&self, ctx: &Ctx, cmd: GiveBack) -> Result<(Refund, bool), Fault> {
+        let (id, fingerprint) = name(ctx)?;
+        let amount = Some(cmd.amount);
+        let place = self.store().begin_refund(ctx, cmd.payment, id, amount, &cmd.reason, fingerprint).await?;
+        let (payment, refund, repeat) = match place {
+            Place::NoPayment => return Err(not_found()),
+            Place::Refused { why: Limit::Currency, payment, .. } => return Err(wrong_currency(&payment)),
+            Place::Refused { remaining, .. } => return Err(exceeds(remaining)),
+            Place::Taken { same: false, .. } => {
+                return Err(Fault::invalid(
+                    "idempotency_key",
+                    "IDEMPOTENCY_KEY_REUSED",
+                    "the key was used for another request before",
+                ));
+            }
+            Place::Taken { payment, entry, fresh, .. } => (payment, entry, !fresh),
+        };
+        match refund.state {
+            EntryState::Succeeded => Ok((refund, repeat)),
+            EntryState::Failed => Err(refused(refund.code.as_deref().unwrap_or_default(), &payment)),
+            EntryState::Pending => Ok((self.send_refund(ctx, payment, refund).await?.1, repeat)),
+        }
+    }
+
+    /// Asks the provider for a refund that has its place; safe to repeat, for the key is the refund.
+    pub(super) async fn send_refund(
+        &self,
+        ctx: &Ctx,
+        payment: Payment,
+        refund: Refund,
+    ) -> Result<(Payment, Refund), Fault> {
+        let Some(reference) = payment.reference.clone() else {
+            return Err(Fault::internal("money was captured under no reference"));
+        };
+        match self.stripe().refund(&reference, refund.amount, &refund.id().to_string()).await {
+            Ok(named) => {
+                let ends = Ends::Refunded(&refund, &named);
+                let payment = self.conclude(ctx, payment, ends, |payment| Ok(payment.gave_back(refund.amount))).await?;
+                let mut refund = refund;
+                refund.state = EntryState::Succeeded;
+                Ok((payment, refund))
+            }
+            Err(Trouble::Unknown) => Ok((payment, refund)),
+            Err(Trouble::Refused { code, .. }) => {
+                let ends = Ends::RefundRefused(&refund, &code);
+                let payment = self.conclude(ctx, payment, ends, |payment| Ok(payment.clone())).await?;
+                // It may have been given back behind our back: the provider's figure says what is left.
+                let payment = self.inquire_now(ctx, payment, false).await?;
+                Err(refused(&code, &payment))
+            }
+        }
+    }
+}
+
+/// Identity and fingerprint of a refund, from who asked for it with which key.
+fn name(ctx: &Ctx) -> Result<(RefundId, [u8; 32]), Fault> {
+    let Some(key) = &ctx.idempotency else {
+        return Err(Fault::invalid("idempotency_key", "IDEMPOTENCY_KEY_MISSING", "a refund needs an idempotency key"));
+    };
+    // The length keeps scope and key apart.
+    let text = format!("refund:{}:{}{}", key.scope.len(), key.scope, key.key);
+    Ok((RefundId::from_uuid(Uuid::new_v5(&ctx.tenant.uuid(), text.as_bytes())), key.fingerprint))
+}
+
+pub(super) fn wrong_currency(payment: &Payment) -> Fault {
+    let currency = payment.asked.map_or("none", |asked| asked.currency.code());
+    Fault::invalid("amount.currency_code", "CURRENCY_MISMATCH", format!("the currency of the payment is {currency}"))
+}
+
+fn exceeds(remaining: i64) -> Fault {
+    Fault::precondition("REFUND_EXCEEDS_CAPTURE", "more than is left of what was captured")
+        .with("remaining_minor", remaining.max(0))
+}
+
+fn refused(code: &str, payment: &Payment) -> Fault {
+    match code {
+        "charge_already_refunded" | "amount_too_large" => exceeds(payment.captured - payment.refunded),
+        _ => Fault::precondition("REFUND_REFUSED", "the provider refused the refund").with("code", code),
+    }
+}

@@ -1,0 +1,123 @@
+//! The job that leaves nothing undecided: silent authorizations, captures and refunds without an answer, money that a
+//! voided order still holds, and events whose payment was not known.
+
+use std::time::Duration;
+
+use ctx::{Cause, Ctx};
+use fault::Fault;
+use futures::StreamExt;
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::App;
+use super::state::{Payment, State};
+use crate::data::{Due, Parked, Webhook, read_event};
+
+/// Pause between two passes.
+const PAUSE: Duration = Duration::from_secs(5);
+/// Parked events are tried again every so many passes.
+const PARKED_EVERY: u32 = 6;
+/// Payments that are resolved at the same time.
+const AT_ONCE: usize = 4;
+
+impl App {
+    /// Resolves what is due until cancelled.
+    pub async fn resolve_for_ever(&self, cancel: CancellationToken) {
+        let mut pass = 0_u32;
+        loop {
+            if let Err(error) = self.resolve_due().await {
+                tracing::warn!(%error, "Could not look for undecided payments");
+            }
+            if pass % PARKED_EVERY == 0
+                && let Err(error) = self.retry_parked().await
+            {
+                tracing::warn!(%error, "Could not look for parked webhooks");
+            }
+            pass = pass.wrapping_add(1);
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+        }
+    }
+
+    /// One pass over the payments of all tenants that are due; how many there were.
+    ///
+    /// # Errors
+    /// When the database does not say what is due. What goes wrong with one payment is logged and comes again.
+    pub async fn resolve_due(&self) -> Result<usize, Fault> {
+        let due = self.store().due().await?;
+        let count = due.len();
+        let each = |due: Due| async move {
+            let ctx = background(due.tenant);
+            if let Err(error) = self.resolve(&ctx, due).await {
+                tracing::warn!(payment.id = %due.payment, tenant = %due.tenant, %error, "A payment stays undecided");
+            }
+        };
+        futures::stream::iter(due).for_each_concurrent(AT_ONCE, each).await;
+        Ok(count)
+    }
+
+    async fn resolve(&self, ctx: &Ctx, due: Due) -> Result<(), Fault> {
+        let Some(payment) = self.store().claim(due.tenant, due.payment).await? else { return Ok(()) };
+        let late = payment.void_requested && payment.undetermined();
+        let payment = match payment.state() {
+            State::Processing | State::Unknown => self.inquire_now(ctx, payment, true).await?,
+            _ if late => self.inquire_now(ctx, payment, false).await?,
+            _ => payment,
+        };
+        let entries = self.store().open_entries(ctx.tenant, payment.id).await?;
+        for capture in &entries.captures {
+            // A refusal ends the capture and is the caller's to hear, not the job's.
+            self.ended(self.send_capture(ctx, entries.payment.clone(), capture).await.map(|_| ()))?;
+        }
+        for refund in entries.refunds {
+            self.ended(self.send_refund(ctx, entries.payment.clone(), refund).await.map(|_| ()))?;
+        }
+        let payment = self.reload(ctx, &payment).await?;
+        let payment = if payment.must_release() { self.release(ctx, payment).await? } else { payment };
+        self.rest(ctx, &payment).await
+    }
+
+    fn ended(&self, outcome: Result<(), Fault>) -> Result<(), Fault> {
+        match outcome {
+            Err(fault) if fault.retryable() || fault.kind() == fault::Kind::Internal => Err(fault),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Takes a payment off the list when nothing is left to do; the store decides that with every write.
+    async fn rest(&self, ctx: &Ctx, payment: &Payment) -> Result<(), Fault> {
+        if !payment.unresolved() {
+            // A lost race is a write as well.
+            self.store().settle(ctx, payment, payment, None).await?;
+        }
+        Ok(())
+    }
+
+    /// Tries the events again whose payment was not known.
+    ///
+    /// # Errors
+    /// When the database does not say which there are.
+    pub async fn retry_parked(&self) -> Result<(), Fault> {
+        for parked in self.store().parked().await? {
+            if let Err(error) = self.retry_one(&parked).await {
+                tracing::warn!(event.id = %parked.event_id, tenant = %parked.tenant, %error, "A webhook stays parked");
+            }
+        }
+        Ok(())
+    }
+
+    async fn retry_one(&self, parked: &Parked) -> Result<(), Fault> {
+        let Some(body) = self.store().parked_body(parked).await? else { return Ok(()) };
+        let event = read_event(&body).map_err(Fault::internal)?;
+        let webhook = Webhook { event_id: event.id.clone(), kind: event.kind.clone(), body };
+        self.take_in(&background(parked.tenant), &webhook, event).await
+    }
+}
+
+fn background(tenant: ids::TenantId) -> Ctx {
+    let cause = Cause { correlation_id: Uuid::now_v7().to_string(), ..Cause::default() };
+    Ctx::service("payment", tenant, cause, Timestamp::now())
+}

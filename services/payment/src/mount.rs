@@ -1,0 +1,39 @@
+use std::time::Duration;
+
+use contract::payment::v1::payment_service_server::PaymentServiceServer;
+use contract::payment::v1::payment_webhook_service_server::PaymentWebhookServiceServer;
+use fault::Fault;
+use futures::FutureExt;
+use outbox::Relay;
+use pg::{Pg, Target};
+use serve::{Boot, Job, Mount};
+use tonic::service::Routes;
+
+use crate::data::{Store, Stripe};
+use crate::logic::App;
+use crate::presentation::Grpc;
+
+/// One try at the provider (domain.md 4.5, step 3).
+const TRY: Duration = Duration::from_secs(5);
+
+/// Starts the service: its methods, its relay and the job that leaves no payment undecided.
+///
+/// # Errors
+/// When the database or the provider's address cannot be used.
+pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
+    let pg = Pg::connect("payment", &Target::new(boot.database.clone()), boot.pool_size)?;
+    let settings = boot.settings.clone();
+    let stripe = Stripe::new(&settings.payments_url, settings.payments_key.clone(), TRY)?;
+    let app = App::new(Store::new(pg.clone()), stripe, boot.pages(), settings, boot.tasks.clone());
+    let grpc = Grpc::new(app.clone());
+    let routes =
+        Routes::new(PaymentServiceServer::new(grpc.clone())).add_service(PaymentWebhookServiceServer::new(grpc));
+    let jobs = vec![
+        Job::new("payment.relay", move |cancel| Relay::new(pg.clone()).run(cancel).boxed()),
+        Job::new("payment.resolver", move |cancel| {
+            let app = app.clone();
+            async move { app.resolve_for_ever(cancel).await }.boxed()
+        }),
+    ];
+    Ok(Mount { name: "payment", routes, jobs })
+}

@@ -1,0 +1,6 @@
+//! The service as callers see it: gRPC in, messages out, no decisions.
+
+mod grpc;
+mod wire;
+
+pub use grpc::Grpc;

@@ -1,0 +1,276 @@
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use contract::common::v1::Money;
+use contract::payment::v1::payment_service_client::PaymentServiceClient;
+use contract::payment::v1::payment_webhook_service_client::PaymentWebhookServiceClient;
+use contract::payment::v1::{
+    AuthorizePaymentRequest, CapturePaymentRequest, GetPaymentRequest, IngestProviderWebhookRequest,
+    InquirePaymentRequest, Payment, Refund, RefundPaymentRequest, VoidPaymentRequest,
+};
+use ctx::{Cause, Ctx};
+use diesel::QueryableByName;
+use diesel::sql_types::BigInt;
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
+use fault::Fault;
+use hmac::{Hmac, KeyInit, Mac};
+use ids::{OrderId, PaymentId, ShipmentId, TenantId};
+use jiff::Timestamp;
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use serve::auth::SigningKey;
+use serve::{Boot, Job, Limits, Mesh, PeerClient, Peers, Settings};
+use sha2::Sha256;
+use simulators::{Config, Simulators};
+use testkit::Db;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+pub const ASKED: i64 = 10_000;
+
+/// One tenant's view of a running payment service and its provider.
+#[derive(Clone)]
+pub struct World {
+    pub tenant: TenantId,
+    pub db: Db,
+    pub settings: Settings,
+    mesh: Mesh,
+    provider: String,
+    http: reqwest::Client,
+    running: std::sync::Arc<Running>,
+}
+
+struct Running {
+    jobs: std::sync::Mutex<Vec<Job>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    _stop: DropGuard,
+    _simulators: Simulators,
+}
+
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    n: i64,
+}
+
+impl World {
+    pub async fn start() -> Result<Self> {
+        let simulators = Simulators::start(Config::default()).await?;
+        let db = Db::fresh("payment", payment::MIGRATIONS).await?;
+        let mesh = Mesh::new(SigningKey::from_pkcs8("test", &SigningKey::generate())?);
+        let provider = format!("http://{}", simulators.payments);
+        let settings = Settings {
+            payments_url: provider.clone(),
+            payments_key: "sk_test_1".to_owned().into(),
+            ..Settings::isolated()
+        };
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let mount = payment::mount(&Boot {
+            database: db.target().url("{role}"),
+            pool_size: 8,
+            peers: mesh.peers("payment"),
+            settings: settings.clone(),
+            tasks: tasks.clone(),
+            shutdown: stop.clone(),
+        })?;
+        mesh.attach("payment", mount.routes, Limits::default());
+        let running = Running {
+            jobs: std::sync::Mutex::new(mount.jobs),
+            tasks,
+            stop: stop.clone(),
+            _stop: stop.drop_guard(),
+            _simulators: simulators,
+        };
+        let http = reqwest::Client::builder().no_proxy().build()?;
+        let running = std::sync::Arc::new(running);
+        Ok(Self { tenant: TenantId::new(), db, settings, mesh, provider, http, running })
+    }
+
+    /// The same system as another tenant sees it.
+    pub fn as_tenant(&self, tenant: TenantId) -> Self {
+        Self { tenant, ..self.clone() }
+    }
+
+    /// Starts the jobs of the service.
+    pub fn start_jobs(&self) {
+        for job in self.running.jobs.lock().expect("no panic while locked").drain(..) {
+            job.spawn(&self.running.tasks, self.running.stop.clone());
+        }
+    }
+
+    fn ctx(&self) -> Ctx {
+        let cause = Cause { correlation_id: "test".to_owned(), ..Cause::default() };
+        Ctx::service("test", self.tenant, cause, Timestamp::now()).within(Duration::from_secs(30))
+    }
+
+    fn client(&self, caller: &str) -> (Peers, PaymentServiceClient<PeerClient>) {
+        let peers = self.mesh.peers(caller);
+        let client = PaymentServiceClient::new(peers.to("payment"));
+        (peers, client)
+    }
+
+    pub async fn authorize(&self, order: OrderId, method: &str) -> Result<Payment, Fault> {
+        self.authorize_amount(order, method, usd(ASKED)).await
+    }
+
+    pub async fn authorize_amount(&self, order: OrderId, method: &str, amount: Money) -> Result<Payment, Fault> {
+        let (peers, mut client) = self.client("order");
+        let message = AuthorizePaymentRequest {
+            order_id: order.to_string(),
+            amount: Some(amount),
+            payment_method: method.to_owned(),
+        };
+        Ok(client.authorize_payment(peers.request(&self.ctx(), message)).await?.into_inner())
+    }
+
+    pub async fn inquire(&self, order: OrderId) -> Result<Payment, Fault> {
+        let (peers, mut client) = self.client("order");
+        let message = InquirePaymentRequest { order_id: order.to_string() };
+        Ok(client.inquire_payment(peers.request(&self.ctx(), message)).await?.into_inner())
+    }
+
+    pub async fn void(&self, order: OrderId) -> Result<Payment, Fault> {
+        let (peers, mut client) = self.client("order");
+        let message = VoidPaymentRequest { order_id: order.to_string() };
+        Ok(client.void_payment(peers.request(&self.ctx(), message)).await?.into_inner())
+    }
+
+    pub async fn capture(&self, order: OrderId, shipment: ShipmentId, minor: i64, last: bool) -> Result<Payment, Fault> {
+        let (peers, mut client) = self.client("shipping");
+        let message = CapturePaymentRequest {
+            order_id: order.to_string(),
+            shipment_id: shipment.to_string(),
+            amount: Some(usd(minor)),
+            r#final: last,
+        };
+        Ok(client.capture_payment(peers.request(&self.ctx(), message)).await?.into_inner())
+    }
+
+    /// The refund, and whether it was a stored answer.
+    pub async fn refund(&self, payment: &str, minor: i64, key: &str) -> Result<(Refund, bool), Fault> {
+        let (peers, mut client) = self.client("order");
+        let message = RefundPaymentRequest {
+            payment_id: payment.to_owned(),
+            amount: Some(usd(minor)),
+            reason: "damaged".to_owned(),
+        };
+        let response = client.refund_payment(peers.request_keyed(&self.ctx(), key, message)).await?;
+        let replayed = response.metadata().get("idempotent-replayed").is_some();
+        Ok((response.into_inner(), replayed))
+    }
+
+    pub async fn get(&self, payment: &str) -> Result<Payment, Fault> {
+        let (peers, mut client) = self.client("order");
+        let message = GetPaymentRequest { payment_id: payment.to_owned() };
+        Ok(client.get_payment(peers.request(&self.ctx(), message)).await?.into_inner())
+    }
+
+    /// Pushes an event as the provider would, with this signature header.
+    pub async fn push(&self, body: &[u8], signature: &str) -> Result<(), Fault> {
+        let peers = self.mesh.peers("bridge");
+        let mut client = PaymentWebhookServiceClient::new(peers.to("payment"));
+        let message = IngestProviderWebhookRequest {
+            provider: "stripe".to_owned(),
+            tenant_id: self.tenant.to_string(),
+            payload: Some(contract::google::api::HttpBody {
+                content_type: "application/json".to_owned(),
+                data: body.to_vec().into(),
+                ..Default::default()
+            }),
+        };
+        let mut request = peers.request_above_tenants(&Cause::default(), message);
+        let signature = signature.parse().map_err(Fault::internal)?;
+        request.metadata_mut().insert("stripe-signature", signature);
+        client.ingest_provider_webhook(request).await?;
+        Ok(())
+    }
+
+    /// The same, signed as it should be.
+    pub async fn push_signed(&self, body: &[u8]) -> Result<(), Fault> {
+        self.push(body, &self.sign(body, Timestamp::now().as_second())).await
+    }
+
+    pub fn sign(&self, body: &[u8], at: i64) -> String {
+        let secret = self.settings.webhook_secret("payments", self.tenant);
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes()).expect("any key will do");
+        mac.update(format!("{at}.").as_bytes());
+        mac.update(body);
+        format!("t={at},v1={}", hex::encode(mac.finalize().into_bytes()))
+    }
+
+    /// Scripts what goes wrong at the provider.
+    pub async fn faults(&self, rules: Value) -> Result<()> {
+        let url = format!("{}/_sim/faults", self.provider);
+        let answer = self.http.post(url).header("content-type", "application/json").body(rules.to_string()).send().await?;
+        ensure!(answer.status().is_success(), "faults were refused: {}", answer.status());
+        Ok(())
+    }
+
+    /// Effects of one kind on an order, from the provider's own ledger.
+    pub async fn ledger(&self, op: &str, order: OrderId) -> Result<Vec<i64>> {
+        let text = self.http.get(format!("{}/_sim/ledger", self.provider)).send().await?.text().await?;
+        let lines: Vec<Value> = serde_json::from_str(&text)?;
+        let ours = |line: &&Value| line["op"] == op && line["metadata"]["order"] == order.to_string();
+        Ok(lines.iter().filter(ours).filter_map(|line| line["amount"].as_i64()).collect())
+    }
+
+    /// The customer passes or fails the challenge.
+    pub async fn challenge(&self, reference: &str, outcome: &str) -> Result<()> {
+        let url = format!("{}/_sim/payment_intents/{reference}/complete_action", self.provider);
+        let body = json!({"outcome": outcome}).to_string();
+        let answer = self.http.post(url).header("content-type", "application/json").body(body).send().await?;
+        ensure!(answer.status().is_success(), "the challenge was refused: {}", answer.status());
+        Ok(())
+    }
+
+    /// The body of an event about an intent, as it stands at the provider now.
+    pub async fn event(&self, id: &str, kind: &str, payment: &str) -> Result<Vec<u8>> {
+        let url = format!("{}/v1/payment_intents/search?query=metadata['payment']:'{payment}'", self.provider);
+        let text = self.http.get(url).bearer_auth("sk_test_1").send().await?.text().await?;
+        let found: Value = serde_json::from_str(&text)?;
+        let intent = found["data"].get(0).context("the provider has no such intent")?;
+        Ok(json!({"id": id, "type": kind, "data": {"object": intent}}).to_string().into_bytes())
+    }
+
+    /// Counts rows behind the service's back.
+    pub async fn count(&self, sql: &str) -> Result<i64> {
+        let mut admin = self.admin().await?;
+        let count: Count = diesel::sql_query(format!("SELECT count(*) AS n FROM {sql}")).get_result(&mut admin).await?;
+        Ok(count.n)
+    }
+
+    /// Events of a type in the log.
+    pub async fn events(&self, name: &str) -> Result<i64> {
+        self.count(&format!("events WHERE type = 'ordermesh.payment.v1.{name}'")).await
+    }
+
+    /// Changes rows behind the service's back, such as making time pass.
+    pub async fn tamper(&self, sql: &str) -> Result<()> {
+        Ok(self.admin().await?.batch_execute(sql).await?)
+    }
+
+    async fn admin(&self) -> Result<pg::Conn> {
+        let mut admin = self.db.admin().await?;
+        admin.batch_execute("SET search_path = om_payment").await?;
+        Ok(admin)
+    }
+}
+
+pub fn usd(minor: i64) -> Money {
+    Money { currency_code: "USD".to_owned(), amount_minor: minor }
+}
+
+pub fn minor(money: &Option<Money>) -> i64 {
+    money.as_ref().map_or(-1, |money| money.amount_minor)
+}
+
+/// (authorized, captured, voided, refunded)
+pub fn amounts(payment: &Payment) -> (i64, i64, i64, i64) {
+    (minor(&payment.authorized), minor(&payment.captured), minor(&payment.voided), minor(&payment.refunded))
+}
+
+/// A payment of an id that is in no table.
+pub fn nobody() -> String {
+    PaymentId::new().to_string()
+}

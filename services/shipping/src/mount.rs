@@ -1,0 +1,71 @@
+use std::time::Duration;
+
+use contract::shipping::v1::carrier_webhook_service_server::CarrierWebhookServiceServer;
+use contract::shipping::v1::shipping_service_server::ShippingServiceServer;
+use fault::Fault;
+use futures::FutureExt;
+use jiff::{SignedDuration, Timestamp};
+use outbox::{Consumer, Relay};
+use pg::{Pg, Target};
+use serve::page::Pages;
+use serve::{Boot, Job, Mount, Peers, Settings};
+
+use crate::api::{Shipping, Webhooks};
+use crate::carriers::Fedex;
+use crate::store::Store;
+use crate::{handlers, polling, saga};
+
+/// How long a carrier may be silent about a parcel before it is asked.
+const CARRIER_POLL: Duration = Duration::from_mins(10);
+
+/// What the use cases work with.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub store: Store,
+    pub carrier: Fedex,
+    pub peers: Peers,
+    pub pages: Pages,
+    pub settings: Settings,
+    pub carrier_poll: Duration,
+}
+
+impl App {
+    /// When to ask the carrier about a parcel of which it told now.
+    pub(crate) fn poll_at(&self, now: Timestamp) -> Timestamp {
+        let pause = SignedDuration::try_from(self.carrier_poll).unwrap_or(SignedDuration::MAX);
+        now.saturating_add(pause).unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// Starts the service: its methods, relay, consumer, saga engine and fallback for silent carriers.
+///
+/// # Errors
+/// Unavailable when a pool or the HTTP client cannot be built.
+pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
+    let pg = Pg::connect("shipping", &Target::new(&boot.database), boot.pool_size)?;
+    let settings = boot.settings.clone();
+    let app = App {
+        store: Store::new(pg.clone()),
+        carrier: Fedex::new(&settings.carrier_url, settings.carrier_key.clone())?,
+        peers: boot.peers.clone(),
+        pages: boot.pages(),
+        settings,
+        carrier_poll: CARRIER_POLL,
+    };
+    let ship = saga::definition(&app);
+    let routes = tonic::service::Routes::new(ShippingServiceServer::new(Shipping(app.clone())))
+        .add_service(CarrierWebhookServiceServer::new(Webhooks(app.clone())));
+    let subscription = handlers::subscription(ship.clone());
+    let (relay, consumer, engine) = (pg.clone(), pg.clone(), pg);
+    let jobs = vec![
+        Job::new("shipping.relay", move |cancel| Relay::new(relay.clone()).run(cancel).boxed()),
+        Job::new("shipping.consumer", move |cancel| {
+            Consumer::new(consumer.clone(), subscription.clone()).run(cancel).boxed()
+        }),
+        Job::new("shipping.sagas", move |cancel| {
+            ::saga::Engine::new(engine.clone(), vec![ship.clone()]).run(cancel).boxed()
+        }),
+        Job::new("shipping.polling", move |cancel| polling::run(app.clone(), cancel).boxed()),
+    ];
+    Ok(Mount { name: "shipping", routes, jobs })
+}
