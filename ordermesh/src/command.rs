@@ -15,7 +15,7 @@ pub use doctor::doctor;
 pub use order::order;
 pub use serve::serve;
 pub use tenant::tenant;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli;
 use crate::platform::{Database, Opened};
@@ -31,12 +31,30 @@ pub async fn migrate(args: cli::Migrate) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Ctrl-C or a supervisor's TERM; after the first the next one ends the process at once, as it does by default.
-async fn asked_to_stop() -> Result<()> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+/// Ctrl-C or a supervisor's TERM; listening begins when this is made.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn listen() -> Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
-    Ok(())
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+
+    /// Ends the process when it is asked once more: somebody does not want to wait for the clean-up.
+    fn end_at_once_when_asked_again(mut self) {
+        tokio::spawn(async move {
+            self.asked().await;
+            #[expect(clippy::disallowed_methods, reason = "asked twice; the guardian stops the database")]
+            std::process::exit(130);
+        });
+    }
 }

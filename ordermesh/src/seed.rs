@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 use futures::future::try_join_all;
+use pg::{Pg, Target};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -14,9 +15,6 @@ use crate::rest::{Login, Rest, refusal};
 pub const TENANTS: [&str; 2] = ["acme", "globex"];
 /// Password of everybody in a development system.
 pub const PASSWORD: &str = "ordermesh-demo";
-/// Slug of the tenant that the platform's own people belong to.
-pub const PLATFORM: &str = "platform";
-
 const ROLES: [(&str, &str, &str); 3] =
     [("customer", "customer", "Casey Customer"), ("csr", "csr", "Sam Service"), ("warehouse", "warehouse", "Wim Ware")];
 const SHOP: &str = include_str!("../demo/shop.json");
@@ -28,7 +26,7 @@ pub fn login(tenant: &str, person: &str) -> Login {
 
 /// Login of the platform's administrator.
 pub fn platform_login() -> Login {
-    login(PLATFORM, "root")
+    login(identity::PLATFORM, "root")
 }
 
 #[derive(Deserialize)]
@@ -55,7 +53,9 @@ struct Product {
 /// # Errors
 /// When identity's database refuses.
 pub async fn bootstrap(platform: &Platform) -> Result<()> {
-    let _ = platform;
+    let pg = Pg::connect("identity", &Target::new(platform.database()), 1)?;
+    let Login { email, password, .. } = platform_login();
+    identity::bootstrap(&pg, &email, password.into()).await.context("make the platform's administrator")?;
     Ok(())
 }
 

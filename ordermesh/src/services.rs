@@ -23,9 +23,11 @@ impl std::fmt::Debug for Service {
 
 /// Every service, in the order they start.
 pub const ALL: &[Service] = &[
+    Service { name: "identity", mount: identity::mount, migrations: || identity::MIGRATIONS },
     Service { name: "inventory", mount: inventory::mount, migrations: || inventory::MIGRATIONS },
     Service { name: "payment", mount: payment::mount, migrations: || payment::MIGRATIONS },
     Service { name: "fulfillment", mount: fulfillment::mount, migrations: || fulfillment::MIGRATIONS },
+    Service { name: "shipping", mount: shipping::mount, migrations: || shipping::MIGRATIONS },
 ];
 
 /// What the database must hold for all of them.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use contract::{MethodPolicy, POLICIES};
+use contract::{EVENTS, MethodPolicy, POLICIES};
 
 use super::source::{Source, sources};
 use super::{assert_golden, assert_none};
@@ -53,6 +53,32 @@ fn a_service_calls_only_where_the_contract_lets_it_in() {
     assert_none("the callee names its caller in a method's policy", &strangers.collect::<Vec<_>>());
 }
 
+/// Every `.on(SomeEvent::TYPE, …)` outside tests: who listens, and to what.
+fn listens(source: &Source) -> Vec<(String, String)> {
+    let Some(listener) = context(&source.path) else { return Vec::new() };
+    let found = source.find(&[".", "on", "("]).filter(|at| !source.in_tests(*at));
+    let events = found.filter_map(|at| {
+        let end = source.tokens[at + 3..].iter().position(|token| token.text == ",")? + at + 3;
+        let path: Vec<&str> = source.tokens[at + 3..end].iter().map(|token| token.text.as_str()).collect();
+        matches!(path[..], [.., ":", ":", "TYPE"]).then(|| path[path.len() - 4].to_owned())
+    });
+    events.map(|event| (listener.to_owned(), event)).collect()
+}
+
+#[test]
+fn events_are_heard_by_those_whom_the_contract_names() {
+    let heard: BTreeSet<Call> = sources().iter().flat_map(listens).collect();
+    let short = |name: &'static str| name.rsplit('.').next().unwrap_or(name).to_owned();
+    let named = EVENTS
+        .iter()
+        .flat_map(|event| event.consumers.iter().map(move |who| ((*who).to_owned(), short(event.type_name))));
+    let named: BTreeSet<Call> = named.collect();
+    let strange =
+        heard.difference(&named).map(|(who, event)| format!("{who} listens to {event}, whose policy does not say so"));
+    let deaf = named.difference(&heard).map(|(who, event)| format!("{who} is named by {event} and does not listen"));
+    assert_none("an event's policy names its consumers", &strange.chain(deaf).collect::<Vec<_>>());
+}
+
 fn line(policy: &MethodPolicy) -> String {
     let idempotency = match (policy.idempotency.natural, policy.idempotency.required, policy.idempotency.ttl_s) {
         (true, ..) => "natural".to_owned(),
@@ -76,6 +102,13 @@ fn line(policy: &MethodPolicy) -> String {
 fn who_may_call_what_is_agreed() {
     let text: String = POLICIES.iter().map(line).collect();
     assert_golden("rpc-matrix.txt", &text);
+}
+
+#[test]
+fn listeners_are_found_by_their_events() {
+    let text = "fn a() { Subscription::new(\"x\").on(pb::PaymentCaptured::TYPE, f).on(Other::TYPE, g); x.on(y, z); }";
+    let found = listens(&Source::parse("services/order/src/x.rs".to_owned(), text));
+    assert_eq!(found.iter().map(|(_, event)| event.as_str()).collect::<Vec<_>>(), ["PaymentCaptured", "Other"]);
 }
 
 #[test]

@@ -88,6 +88,11 @@ impl Cluster {
         File::create(&mark).map(drop).tried(|| format!("create {}", mark.display()))
     }
 
+    /// Process id of the server, for whoever measures it.
+    pub fn postmaster_pid(&self) -> Option<u32> {
+        read_to_string(self.home.pid_file()).ok()?.lines().next()?.trim().parse().ok()
+    }
+
     fn await_ready(&mut self) -> Result<(), Error> {
         let end = Instant::now() + START_LIMIT;
         let pid_file = self.home.pid_file();

@@ -59,6 +59,9 @@ impl From<Error> for Fault {
                 if message.contains("due to lock timeout") {
                     return Self::aborted("IN_FLIGHT", "the same thing is being changed right now").retry_after(SOON);
                 }
+                if message.contains("0x00") || message.contains("\\u0000") {
+                    return Self::invalid("request", "NUL_CHARACTER", "texts must not contain NUL characters");
+                }
                 if message.contains("due to statement timeout") {
                     return Self::unavailable("DATABASE_SLOW", "the database took too long").retry_after(SOON);
                 }

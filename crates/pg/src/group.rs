@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 
 type Waiter<O> = oneshot::Sender<Result<O, Fault>>;
+type Queue<I, O> = Vec<(I, Waiter<O>)>;
 type Flush<K, I, O> = dyn Fn(K, Vec<I>) -> BoxFuture<'static, Vec<Result<O, Fault>>> + Send + Sync;
 
 /// Makes one transaction of what arrives while the one before is being committed.
@@ -21,7 +22,7 @@ pub struct GroupCommit<K, I, O> {
 struct Shared<K, I, O> {
     max: usize,
     flush: Box<Flush<K, I, O>>,
-    queues: Mutex<HashMap<K, Vec<(I, Waiter<O>)>>>,
+    queues: Mutex<HashMap<K, Queue<I, O>>>,
 }
 
 impl<K, I, O> Clone for GroupCommit<K, I, O> {

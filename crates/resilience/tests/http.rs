@@ -7,7 +7,7 @@ use resilience::{Http, HttpError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-/// A peer that reads what comes first, says `answer`, and hangs up after `stay`.
+/// A peer that reads what comes first, says `answer`, and hangs up when the caller does, at the latest after `stay`.
 async fn peer(answer: Vec<u8>, stay: Duration) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let base = format!("http://{}", listener.local_addr().expect("bound"));
@@ -15,7 +15,8 @@ async fn peer(answer: Vec<u8>, stay: Duration) -> String {
         while let Ok((mut stream, _)) = listener.accept().await {
             let _ = stream.read(&mut [0; 4096]).await;
             let _ = stream.write_all(&answer).await;
-            tokio::time::sleep(stay).await;
+            let mut rest = Vec::new();
+            let _ = tokio::time::timeout(stay, stream.read_to_end(&mut rest)).await;
         }
     });
     base

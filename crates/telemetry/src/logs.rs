@@ -1,3 +1,4 @@
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider;
@@ -5,7 +6,7 @@ use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::trace::span_processor_with_async_runtime::BatchSpanProcessor;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use opentelemetry_sdk::{Resource, runtime};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Identity, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
@@ -46,17 +47,22 @@ impl Drop for Guard {
 
 /// Sets up logs, and traces when an OTLP endpoint is given (`http://collector:4318`).
 ///
-/// Must be called inside a multi-threaded tokio runtime when there is an endpoint.
+/// As JSON, for services, logs tell what happens; as plain lines, for people, only what went wrong. `RUST_LOG` decides
+/// otherwise. Must be called inside a multi-threaded tokio runtime when there is an endpoint.
 ///
 /// # Errors
 /// When the endpoint is malformed or logging was set up before.
 pub fn init(service: &str, otlp_endpoint: Option<&str>, json: bool) -> Result<Guard, InitError> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let usual = if json { DEFAULT_FILTER } else { "warn" };
+    let told = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     let provider = otlp_endpoint.map(|endpoint| provider(service, endpoint)).transpose()?;
     let otlp = provider
         .as_ref()
         .map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("ordermesh")).with_location(false));
-    tracing_subscriber::registry().with(filter).with(lines(json)).with(otlp).try_init()?;
+    // Spans exist even where no line tells of them: they carry the ids from hop to hop.
+    let spans = Identity::new().with_filter(EnvFilter::new(DEFAULT_FILTER));
+    let otlp = otlp.with_filter(EnvFilter::new(DEFAULT_FILTER));
+    tracing_subscriber::registry().with(lines(json).with_filter(told)).with(spans).with(otlp).try_init()?;
     Ok(Guard { provider })
 }
 
@@ -66,10 +72,10 @@ where
 {
     let plain = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     if json {
-        // All spans, not only the innermost: tenant and correlation id stand on the outermost.
-        plain.json().flatten_event(true).with_current_span(false).with_span_list(true).boxed()
+        // The innermost span repeats what its parents know, so the list of all spans would only be noise.
+        plain.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed()
     } else {
-        plain.compact().boxed()
+        plain.with_ansi(std::io::stderr().is_terminal()).compact().boxed()
     }
 }
 

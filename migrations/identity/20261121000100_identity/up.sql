@@ -28,7 +28,7 @@ END $$;
 CREATE TABLE users (
   tenant_id     uuid        NOT NULL,
   user_id       uuid        NOT NULL,
-  email         text        NOT NULL CHECK (email = lower(email)),
+  email         text        NOT NULL, -- lower case
   display_name  text        NOT NULL,
   roles         text[]      NOT NULL,
   password_hash text        NOT NULL,

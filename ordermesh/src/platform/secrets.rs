@@ -1,5 +1,5 @@
 use std::fs::{OpenOptions, create_dir_all};
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -52,22 +52,23 @@ impl Secrets {
 
 fn kept(path: &Path, make: &dyn Fn() -> String) -> Result<String> {
     let tried = |what: &str| format!("{what} {}", path.display());
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(mut file) => {
-            let secret = make();
-            file.write_all(secret.as_bytes()).with_context(|| tried("write"))?;
-            Ok(secret)
+    if !path.exists() {
+        // Processes that start together must agree: the file appears whole, and the first one's wins.
+        let draft = path.with_extension(format!("{}.tmp", std::process::id()));
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(&draft);
+        file.and_then(|mut file| file.write_all(make().as_bytes())).with_context(|| tried("write"))?;
+        let linked = std::fs::hard_link(&draft, path);
+        std::fs::remove_file(&draft).with_context(|| tried("write"))?;
+        if let Err(error) = linked
+            && error.kind() != ErrorKind::AlreadyExists
+        {
+            return Err(error).with_context(|| tried("create"));
         }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            let mut secret = String::new();
-            let mut file = OpenOptions::new().read(true).open(path).with_context(|| tried("read"))?;
-            file.read_to_string(&mut secret).with_context(|| tried("read"))?;
-            let secret = secret.trim().to_owned();
-            anyhow::ensure!(!secret.is_empty(), "{} is empty; fix: remove it or fill it", path.display());
-            Ok(secret)
-        }
-        Err(error) => Err(error).with_context(|| tried("create")),
     }
+    let secret = std::fs::read_to_string(path).with_context(|| tried("read"))?.trim().to_owned();
+    anyhow::ensure!(!secret.is_empty(), "{} is empty; fix: remove it or fill it", path.display());
+    Ok(secret)
 }
 
 #[cfg(test)]

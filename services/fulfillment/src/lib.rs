@@ -13,7 +13,7 @@ mod mount;
 mod queries;
 mod state;
 mod store;
-pub mod wms;
+mod wms;
 
 pub use mount::mount;
 

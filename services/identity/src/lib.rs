@@ -1,1 +1,38 @@
+//! Tenants, users, sessions, signing keys and policies.
+//!
+//! **What do we store?** Tenants and the keys that tokens are signed with, above tenants; users with argon2id hashes of
+//! their passwords and the policy of each tenant, inside one. **What do we publish?** `TenantCreated`,
+//! `UserRegistered`, `PolicyChanged`. **Whom do we call?** Nobody.
+//!
+//! A login says neither by its answer nor by its time whether tenant, e-mail or password was wrong.
 
+mod api;
+mod logic;
+pub mod seed;
+mod store;
+
+use fault::Fault;
+use pg::{Pg, Target};
+use serve::{Boot, Mount};
+
+pub use logic::policy::{UpdatePolicy, defaults};
+pub use logic::roles::PLATFORM;
+pub use logic::sessions::{Login, Session};
+pub use logic::tenants::{NewTenant, Tenant};
+pub use logic::users::{NewUser, User};
+pub use logic::{Identity, Page};
+pub use seed::bootstrap;
+
+/// Tables of the schema `om_identity`.
+pub const MIGRATIONS: diesel_migrations::EmbeddedMigrations =
+    diesel_migrations::embed_migrations!("../../migrations/identity");
+
+/// All that identity offers and does.
+///
+/// # Errors
+/// When the database's address cannot be used.
+pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
+    let pg = Pg::connect("identity", &Target::new(boot.database.clone()), boot.pool_size)?;
+    let identity = Identity::new(pg, boot.pages(), boot.settings.user_token_ttl);
+    Ok(Mount { name: "identity", routes: api::routes(identity), jobs: Vec::new() })
+}

@@ -1,6 +1,7 @@
 //! What changes something, one use case per file.
 
 mod adjust_stock;
+mod batch;
 mod confirm_reservation;
 mod consume_reservation;
 mod create_product;
@@ -24,9 +25,6 @@ pub use update_product::UpdateProduct;
 
 use crate::reservation::Reservation;
 
-/// Most orders of one transaction; larger batches gain nothing (data.md 0.2).
-const BATCH: usize = 50;
-
 /// The use cases of inventory.
 #[derive(Debug, Clone)]
 pub struct Inventory {
@@ -40,21 +38,12 @@ pub struct Inventory {
 impl Inventory {
     /// Over a schema that is up to date.
     pub fn new(pg: Pg, pages: Pages) -> Self {
-        let reserving = reserve_stock::group(pg.clone(), BATCH);
-        let confirming = confirm_reservation::group(pg.clone(), BATCH);
+        let reserving = batch::group("inventory.reserve", pg.clone(), reserve_stock::run);
+        let confirming = batch::group("inventory.confirm", pg.clone(), confirm_reservation::run);
         Self { pg, pages, reserving, confirming }
     }
 }
 
 pub(crate) fn no_reservation(order: OrderId) -> Fault {
     Fault::not_found("RESERVATION_NOT_FOUND", "nothing is set aside for this order").with("order_id", order)
-}
-
-/// The same fault for everybody in a batch; a cause stays with the first.
-pub(crate) fn echo(fault: &Fault) -> Fault {
-    let copy = Fault::new(fault.kind(), fault.reason().to_owned(), fault.to_string());
-    match fault.wait() {
-        Some(wait) => copy.retry_after(wait),
-        None => copy,
-    }
 }

@@ -17,8 +17,8 @@ pub mod state;
 use std::sync::Arc;
 
 use fault::Fault;
-use serve::page::Pages;
 use serve::Settings;
+use serve::page::Pages;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -28,6 +28,7 @@ pub use ingest::Ingest;
 pub use query::{ListPage, ListPayments};
 pub use refund::GiveBack;
 
+pub use crate::data::Refund;
 use crate::data::{Store, Stripe};
 
 /// All that the use cases need; clones are cheap.

@@ -16,7 +16,7 @@ use crate::store::Store;
 use crate::{handlers, polling, saga};
 
 /// How long a carrier may be silent about a parcel before it is asked.
-const CARRIER_POLL: Duration = Duration::from_mins(10);
+const CARRIER_POLL: Duration = Duration::from_secs(600);
 
 /// What the use cases work with.
 #[derive(Clone)]

@@ -69,7 +69,8 @@ async fn ask(app: &App, tenant: TenantId, shipment: ShipmentId) -> Result<(), Fa
         }
     };
     metrics::counter!("carrier_polls_total").increment(1);
-    let cause = Cause { correlation_id: shipment.to_string(), causation_id: "carrier.poll".to_owned(), traceparent: None };
+    let cause =
+        Cause { correlation_id: shipment.to_string(), causation_id: "carrier.poll".to_owned(), traceparent: None };
     let ctx = Ctx::service("shipping", tenant, cause, now);
     let heard = Heard { shipment, carrier: Fedex::NAME.to_owned(), event_id: None, scans, poll_at };
     app.store.hear(&ctx, heard).await

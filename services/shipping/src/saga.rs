@@ -29,7 +29,7 @@ use crate::store::Heard;
 
 /// With the pauses below, tries for about 24 hours.
 const TRIES: i32 = 300;
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_mins(5));
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(300));
 
 /// The shipment that a saga is about: they share their id.
 pub(crate) fn shipment_id(run: &Run) -> ShipmentId {
@@ -161,7 +161,11 @@ async fn fold_early_scans(app: &App, run: Run) -> Outcome {
 }
 
 /// One call about a shipment.
-async fn step(app: &App, run: Run, call: impl AsyncFnOnce(&App, &Run, &Shipment) -> Result<(), tonic::Status>) -> Outcome {
+async fn step(
+    app: &App,
+    run: Run,
+    call: impl AsyncFnOnce(&App, &Run, &Shipment) -> Result<(), tonic::Status>,
+) -> Outcome {
     let result = match app.store.get(run.ctx.tenant, shipment_id(&run)).await {
         Ok(shipment) => call(app, &run, &shipment).await.map_err(Fault::from),
         Err(fault) => Err(fault),

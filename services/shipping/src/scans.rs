@@ -63,14 +63,8 @@ mod tests {
 
     use super::*;
 
-    const STATES: [State; 6] = [
-        State::Created,
-        State::Labeled,
-        State::Shipped,
-        State::InTransit,
-        State::OutForDelivery,
-        State::Delivered,
-    ];
+    const STATES: [State; 6] =
+        [State::Created, State::Labeled, State::Shipped, State::InTransit, State::OutForDelivery, State::Delivered];
     const CODES: [&str; 5] = ["PICKED_UP", "IN_TRANSIT", "OUT_FOR_DELIVERY", "DELIVERED", "CUSTOMS_PARTY"];
 
     #[test]

@@ -172,14 +172,8 @@ pub(crate) async fn create(
     body: &Body,
 ) -> Result<bool, pg::Error> {
     let body = serde_json::to_value(body).map_err(Fault::internal)?;
-    let query = sql::shipment_create(
-        ctx.tenant.uuid(),
-        id.uuid(),
-        order.uuid(),
-        fulfillment.uuid(),
-        body,
-        ctx.now.to_diesel(),
-    );
+    let query =
+        sql::shipment_create(ctx.tenant.uuid(), id.uuid(), order.uuid(), fulfillment.uuid(), body, ctx.now.to_diesel());
     if !diesel::select(query).get_result::<bool>(conn).await? {
         return Ok(false);
     }

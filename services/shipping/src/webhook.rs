@@ -36,10 +36,9 @@ pub(crate) fn verify(secret: &SecretString, header: &str, body: &[u8], now: Time
     mac.update(time.as_bytes());
     mac.update(b".");
     mac.update(body);
-    let fits = |signature: &&str| {
-        hex::decode(signature).is_ok_and(|signature| mac.clone().verify_slice(&signature).is_ok())
-    };
-    if signatures.iter().any(|signature| fits(signature)) { Ok(()) } else { Err(BadSignature) }
+    let fits =
+        |signature: &&str| hex::decode(signature).is_ok_and(|signature| mac.clone().verify_slice(&signature).is_ok());
+    if signatures.iter().any(fits) { Ok(()) } else { Err(BadSignature) }
 }
 
 /// What a carrier pushes.

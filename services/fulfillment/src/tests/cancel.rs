@@ -77,7 +77,11 @@ async fn a_cancellation_during_a_submission_leaves_nothing_at_the_warehouse() ->
         }
     }
     let count = |lines: Vec<serde_json::Value>| lines.iter().filter(|line| !line["wms_order_id"].is_null()).count();
-    assert_eq!(count(world.ledger("create").await?), count(world.ledger("cancel").await?), "every order was taken back");
+    assert_eq!(
+        count(world.ledger("create").await?),
+        count(world.ledger("cancel").await?),
+        "every order was taken back"
+    );
     Ok(())
 }
 

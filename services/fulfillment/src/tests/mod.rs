@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use ctx::{Cause, Ctx};
 use diesel::QueryableByName;
 use diesel::sql_types::{Binary, Text};
-use diesel_async::RunQueryDsl;
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use ids::{OrderId, TenantId};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -130,4 +130,16 @@ fn wish(order: OrderId, warehouse: &str) -> Create {
 
 fn fault_rule(op: &str, kind: &str, times: u32, delay_ms: u64) -> Value {
     json!([{"op": op, "match": "", "kind": kind, "times": times, "delay_ms": delay_ms}])
+}
+
+#[tokio::test]
+async fn the_migration_can_be_taken_back_and_run_again() -> anyhow::Result<()> {
+    const UP: &str = include_str!("../../../../migrations/fulfillment/20261121010000_fulfillments/up.sql");
+    const DOWN: &str = include_str!("../../../../migrations/fulfillment/20261121010000_fulfillments/down.sql");
+    let db = Db::fresh("fulfillment", crate::MIGRATIONS).await?;
+    let mut admin = db.admin().await?;
+    for sql in ["SET search_path = om_fulfillment", DOWN, UP] {
+        admin.batch_execute(sql).await?;
+    }
+    Ok(())
 }

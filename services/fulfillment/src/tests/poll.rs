@@ -20,7 +20,10 @@ async fn ful_12_a_state_that_was_skipped_is_published_before_the_one_that_was_se
     let events = world.events().await?;
     let names: Vec<&str> = events.iter().map(|(name, ..)| name.as_str()).collect();
     assert_eq!(names, ["FulfillmentRequested", "FulfillmentAccepted", "FulfillmentStarted", "FulfillmentPacked"]);
-    assert!(events.iter().all(|(_, _, correlation)| correlation == "story"), "polled news belongs to the order's story");
+    assert!(
+        events.iter().all(|(_, _, correlation)| correlation == "story"),
+        "polled news belongs to the order's story"
+    );
     let packed = FulfillmentPacked::decode(events[3].1.as_slice())?;
     let whole = packed.fulfillment.expect("all of it");
     assert_eq!(whole.id, work.id().to_string());
@@ -52,7 +55,8 @@ async fn ful_02_one_poller_per_tenant_at_a_time_over_processes() -> anyhow::Resu
 async fn ful_02_many_pollers_publish_every_step_once() -> anyhow::Result<()> {
     let world = World::start(0.0).await?;
     let ctx = ctx_of(TenantId::new());
-    let orders = join_all((0..250).map(|n| create::run(&world.app, &ctx, wish(OrderId::new(), &format!("W{n}"))))).await;
+    let orders =
+        join_all((0..250).map(|n| create::run(&world.app, &ctx, wish(OrderId::new(), &format!("W{n}"))))).await;
     let orders = orders.into_iter().collect::<Result<Vec<_>, _>>()?;
     let pollers: Vec<_> = (0..4).map(|_| world.poller()).collect();
     testkit::eventually(Duration::from_secs(20), async || {

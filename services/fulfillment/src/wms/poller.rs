@@ -153,8 +153,11 @@ fn decide(
         if events.is_empty() {
             continue;
         }
-        let cause =
-            Cause { correlation_id: work.body.correlation_id.clone(), causation_id: "wms.poll".to_owned(), traceparent: None };
+        let cause = Cause {
+            correlation_id: work.body.correlation_id.clone(),
+            causation_id: "wms.poll".to_owned(),
+            traceparent: None,
+        };
         let step = Move {
             fulfillment: work.id(),
             expected,

@@ -177,7 +177,8 @@ mod tests {
     }
 
     fn fault(code: &str, word: &str) -> Answer {
-        let body = envelope(&format!("<s:Fault><faultcode>{code}</faultcode><faultstring>{word}</faultstring></s:Fault>"));
+        let body =
+            envelope(&format!("<s:Fault><faultcode>{code}</faultcode><faultstring>{word}</faultstring></s:Fault>"));
         answer(Operation::CreateOrder, &body).expect("a fault is an answer")
     }
 

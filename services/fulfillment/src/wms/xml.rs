@@ -176,10 +176,14 @@ mod tests {
 
     #[test]
     fn any_prefix_and_any_escape_is_read() {
-        let root = parse(b"<?xml version='1.0'?><a:R xmlns:a='x'><N>A &amp; B &#233;</N><b><![CDATA[<1>]]></b><c/></a:R>")
-            .expect("well formed");
+        let root =
+            parse(b"<?xml version='1.0'?><a:R xmlns:a='x'><N>A &amp; B &#233;</N><b><![CDATA[<1>]]></b><c/></a:R>")
+                .expect("well formed");
         assert_eq!(root.name, "R");
-        assert_eq!([root.text_of("N"), root.text_of("b"), root.text_of("c"), root.text_of("none")], ["A & B é", "<1>", "", ""]);
+        assert_eq!(
+            [root.text_of("N"), root.text_of("b"), root.text_of("c"), root.text_of("none")],
+            ["A & B é", "<1>", "", ""]
+        );
     }
 
     #[test]

@@ -365,3 +365,95 @@ pub fn reservation(reservation: Reservation) -> pb::Reservation {
         expire_time: Some(time(reservation.expires_at)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields<T: std::fmt::Debug>(result: Result<T, Fault>) -> Vec<(String, String)> {
+        let fault = result.expect_err("refused");
+        fault.violations().iter().map(|wrong| (wrong.field.clone(), wrong.reason.to_string())).collect()
+    }
+
+    fn names<T: std::fmt::Debug>(result: Result<T, Fault>) -> Vec<String> {
+        fields(result).into_iter().map(|(field, _)| field).collect()
+    }
+
+    fn line(sku: &str, quantity: i32) -> pb::DemandLine {
+        pb::DemandLine { sku: sku.to_owned(), quantity }
+    }
+
+    #[test]
+    fn inv_02_every_wrong_field_of_a_wish_is_named_at_once() {
+        let wish = |order_id: String, lines, hold_s| pb::ReserveStockRequest { order_id, lines, hold_s, split: true };
+        let lines = vec![line("A", 0), line("", 1), line("B", i32::MAX), line("C\0", -1), line("D", 1)];
+        let wrong = names(reserve_stock(wish("ord_1".to_owned(), lines, 604_801)));
+        let expected = ["order_id", "hold_s", "lines[0].quantity", "lines[1].sku", "lines[2].quantity", "lines[3].sku"];
+        assert_eq!(wrong[..6], expected);
+        assert_eq!(wrong[6..], ["lines[3].quantity"]);
+        let order = OrderId::new().to_string();
+        assert_eq!(names(reserve_stock(wish(order.clone(), Vec::new(), 0))), ["hold_s", "lines"]);
+        let full = (0..1_000).map(|_| line("A", 1_000_000)).collect();
+        assert!(reserve_stock(wish(order.clone(), full, 1)).is_ok());
+        let good = reserve_stock(wish(order, vec![line("B", 1), line("A", 2), line("B", 3)], 1)).expect("passes");
+        assert_eq!(good.demand.iter().map(|d| (d.sku.as_str(), d.quantity)).collect::<Vec<_>>(), [("A", 2), ("B", 4)]);
+    }
+
+    #[test]
+    fn inv_13_every_wrong_field_of_a_product_is_named_at_once() {
+        let price = |code: &str, amount_minor| common::Money { currency_code: code.to_owned(), amount_minor };
+        let product = pb::Product {
+            sku: "no spaces".to_owned(),
+            display_name: " ".to_owned(),
+            prices: vec![price("USD", 1), price("usd", 1), price("USD", 2), price("EUR", 0)],
+            tax_class: "Loud".to_owned(),
+            weight_grams: -1,
+            ..pb::Product::default()
+        };
+        let request = pb::UpdateProductRequest { product: Some(product), etag: "abc".to_owned() };
+        let expected = [
+            ("product.sku", "INVALID_FORMAT"),
+            ("product.display_name", "REQUIRED"),
+            ("product.tax_class", "INVALID_FORMAT"),
+            ("product.weight_grams", "OUT_OF_RANGE"),
+            ("product.prices[1].currency_code", "UNKNOWN_CURRENCY"),
+            ("product.prices[2].currency_code", "DUPLICATE_CURRENCY"),
+            ("product.prices[3].amount_minor", "OUT_OF_RANGE"),
+            ("etag", "INVALID_ETAG"),
+        ];
+        assert_eq!(fields(update_product(request)), expected.map(|(f, r)| (f.to_owned(), r.to_owned())));
+        assert_eq!(names(create_product(pb::CreateProductRequest::default())), ["product"]);
+        let bare = pb::Product {
+            sku: "A".to_owned(),
+            display_name: "A".to_owned(),
+            prices: vec![price("USD", 1)],
+            ..pb::Product::default()
+        };
+        let good = create_product(pb::CreateProductRequest { product: Some(bare) }).expect("passes");
+        assert_eq!(good.tax_class, "standard");
+    }
+
+    #[test]
+    fn every_wrong_field_of_warehouses_and_adjustments_is_named_at_once() {
+        let warehouse = pb::Warehouse {
+            code: "w1".to_owned(),
+            address: Some(common::Address { country_code: "usa".to_owned(), ..common::Address::default() }),
+            priority: 1_001,
+            ..pb::Warehouse::default()
+        };
+        let wrong = names(create_warehouse(pb::CreateWarehouseRequest { warehouse: Some(warehouse) }));
+        let address = ["recipient", "line1", "city", "country_code"].map(|name| format!("warehouse.address.{name}"));
+        assert_eq!(wrong[..3], ["warehouse.code", "warehouse.display_name", "warehouse.priority"]);
+        assert_eq!(wrong[3..], address);
+        let adjust = pb::AdjustStockRequest { on_hand_delta: i32::MIN, ..pb::AdjustStockRequest::default() };
+        assert_eq!(names(adjust_stock(adjust)), ["sku", "warehouse", "on_hand_delta", "reason"]);
+        assert_eq!(
+            names(list_movements(pb::ListMovementsRequest { page_size: -1, ..Default::default() })),
+            ["sku", "page_size"]
+        );
+        let many = pb::BatchGetProductsRequest { skus: vec!["A".to_owned(); 101] };
+        assert_eq!(names(batch_get_products(many)), ["skus"]);
+        let consume = names(consume_reservation(pb::ConsumeReservationRequest::default()));
+        assert_eq!(consume, ["order_id", "shipment_id", "warehouse", "lines"]);
+    }
+}

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use contract::inventory::v1::StockReservationConfirmed;
 use ctx::Ctx;
-use fault::{Fault, Kind};
+use fault::Fault;
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use ids::{OrderId, TenantId};
-use pg::{GroupCommit, Pg};
 
-use super::{Inventory, echo, ended, no_reservation};
+use super::batch::Answers;
+use super::{Inventory, ended, no_reservation};
 use crate::reservation::{Reservation, State, Step};
 use crate::store;
 
@@ -31,41 +32,12 @@ impl Inventory {
     }
 }
 
-pub(super) fn group(pg: Pg, max: usize) -> GroupCommit<TenantId, Confirm, Reservation> {
-    GroupCommit::new(max, move |tenant, asks| flush(pg.clone(), tenant, asks).boxed())
+/// Answers a batch in one transaction.
+pub(super) fn run(conn: &mut pg::Conn, tenant: TenantId, asks: Arc<Vec<Confirm>>) -> BoxFuture<'_, Answers> {
+    async move { decide_all(conn, tenant, &asks).await }.boxed()
 }
 
-async fn flush(pg: Pg, tenant: TenantId, asks: Vec<Confirm>) -> Vec<Result<Reservation, Fault>> {
-    match batch(&pg, tenant, asks.clone()).await {
-        Ok(answers) => answers,
-        // One order that breaks the transaction must not take the others with it.
-        Err(fault) if fault.kind() == Kind::Internal && asks.len() > 1 => {
-            tracing::error!(error = ?fault, orders = asks.len(), "a batch of confirmations failed, going on one by one");
-            let mut answers = Vec::with_capacity(asks.len());
-            for ask in asks {
-                answers.push(batch(&pg, tenant, vec![ask]).await.and_then(|mut alone| alone.remove(0)));
-            }
-            answers
-        }
-        Err(fault) => asks.iter().map(|_| Err(echo(&fault))).collect(),
-    }
-}
-
-async fn batch(pg: &Pg, tenant: TenantId, asks: Vec<Confirm>) -> Result<Vec<Result<Reservation, Fault>>, Fault> {
-    let asks = Arc::new(asks);
-    Ok(pg
-        .tx("inventory.confirm", tenant, move |conn| {
-            let asks = asks.clone();
-            async move { run(conn, tenant, &asks).await }.boxed()
-        })
-        .await?)
-}
-
-async fn run(
-    conn: &mut pg::Conn,
-    tenant: TenantId,
-    asks: &[Confirm],
-) -> Result<Vec<Result<Reservation, Fault>>, pg::Error> {
+async fn decide_all(conn: &mut pg::Conn, tenant: TenantId, asks: &[Confirm]) -> Answers {
     let orders: Vec<OrderId> = asks.iter().map(|ask| ask.order).collect();
     let locked = store::lock(conn, tenant, &orders, &[]).await?;
     let found: BTreeMap<OrderId, Reservation> = locked.reservations.into_iter().map(|it| (it.order, it)).collect();

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use contract::inventory::v1::StockReserved;
 use ctx::Ctx;
-use fault::{Fault, Kind};
+use fault::Fault;
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use ids::{OrderId, ReservationId, TenantId};
 use jiff::Timestamp;
-use pg::{GroupCommit, Pg};
 
-use super::{Inventory, echo};
+use super::Inventory;
+use super::batch::Answers;
 use crate::api::wire;
 use crate::reservation::{Reservation, State};
 use crate::stock::{Demand, Pool, Shortage, Take};
@@ -47,36 +48,6 @@ impl Inventory {
     }
 }
 
-pub(super) fn group(pg: Pg, max: usize) -> GroupCommit<TenantId, Ask, Reservation> {
-    GroupCommit::new(max, move |tenant, asks| flush(pg.clone(), tenant, asks).boxed())
-}
-
-async fn flush(pg: Pg, tenant: TenantId, asks: Vec<Ask>) -> Vec<Result<Reservation, Fault>> {
-    match batch(&pg, tenant, asks.clone()).await {
-        Ok(answers) => answers,
-        // One order that breaks the transaction must not take the others with it.
-        Err(fault) if fault.kind() == Kind::Internal && asks.len() > 1 => {
-            tracing::error!(error = ?fault, orders = asks.len(), "a batch of reservations failed, going on one by one");
-            let mut answers = Vec::with_capacity(asks.len());
-            for ask in asks {
-                answers.push(batch(&pg, tenant, vec![ask]).await.and_then(|mut alone| alone.remove(0)));
-            }
-            answers
-        }
-        Err(fault) => asks.iter().map(|_| Err(echo(&fault))).collect(),
-    }
-}
-
-async fn batch(pg: &Pg, tenant: TenantId, asks: Vec<Ask>) -> Result<Vec<Result<Reservation, Fault>>, Fault> {
-    let asks = Arc::new(asks);
-    Ok(pg
-        .tx("inventory.reserve", tenant, move |conn| {
-            let asks = asks.clone();
-            async move { run(conn, tenant, &asks).await }.boxed()
-        })
-        .await?)
-}
-
 /// What becomes of one wish.
 enum Fate {
     Hold(usize),
@@ -86,11 +57,12 @@ enum Fate {
     Short(Shortage),
 }
 
-async fn run(
-    conn: &mut pg::Conn,
-    tenant: TenantId,
-    asks: &[Ask],
-) -> Result<Vec<Result<Reservation, Fault>>, pg::Error> {
+/// Answers a batch in one transaction.
+pub(super) fn run(conn: &mut pg::Conn, tenant: TenantId, asks: Arc<Vec<Ask>>) -> BoxFuture<'_, Answers> {
+    async move { decide_all(conn, tenant, &asks).await }.boxed()
+}
+
+async fn decide_all(conn: &mut pg::Conn, tenant: TenantId, asks: &[Ask]) -> Answers {
     let orders: Vec<OrderId> = asks.iter().map(|ask| ask.wish.order).collect();
     let skus: BTreeSet<String> = asks.iter().flat_map(|ask| ask.wish.demand.iter().map(|d| d.sku.clone())).collect();
     let skus: Vec<String> = skus.into_iter().collect();

@@ -3,8 +3,8 @@
 use contract::Event;
 use contract::common::v1::Money as WireMoney;
 use contract::payment::v1::{
-    PaymentActionRequired, PaymentAuthorizationRequested, PaymentAuthorized, PaymentCaptured, PaymentDeclined, PaymentVoided,
-    RefundSucceeded,
+    PaymentActionRequired, PaymentAuthorizationRequested, PaymentAuthorized, PaymentCaptured, PaymentDeclined,
+    PaymentVoided, RefundSucceeded,
 };
 use eventlog::NewEvent;
 use ids::{OrderId, PaymentId};

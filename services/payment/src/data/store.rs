@@ -166,8 +166,7 @@ impl Store {
         last: bool,
     ) -> Result<Place<Capture>, Fault> {
         let (tenant, code) = (ctx.tenant.uuid(), amount.currency.code());
-        let query =
-            diesel::select(sql::capture_begin(tenant, order.uuid(), shipment.uuid(), amount.minor, code, last));
+        let query = diesel::select(sql::capture_begin(tenant, order.uuid(), shipment.uuid(), amount.minor, code, last));
         place(self.call("payment.capture", query).await?, |payment: &Payment, seen: &Capture| {
             let asked = payment.asked.is_some_and(|asked| asked.currency == amount.currency);
             asked && seen.payment() == payment.id && seen.amount == amount.minor && seen.last == last

@@ -121,8 +121,7 @@ impl Stripe {
             return snapshot(self.read("find", || self.http.get(&path)).await?).map(Some);
         }
         let query = [("query", format!("metadata['payment']:'{payment}'"))];
-        let found: Found =
-            self.read("search", || self.http.get("/v1/payment_intents/search").query(&query)).await?;
+        let found: Found = self.read("search", || self.http.get("/v1/payment_intents/search").query(&query)).await?;
         if found.data.len() > 1 {
             tracing::error!(payment.id = %payment, intents = found.data.len(), "the provider has several intents of one payment");
         }
@@ -175,7 +174,11 @@ impl Stripe {
         self.read(op, || self.http.post(path).header("Idempotency-Key", key).form(&form)).await
     }
 
-    async fn read<T: DeserializeOwned>(&self, op: &'static str, make: impl Fn() -> RequestBuilder) -> Result<T, Trouble> {
+    async fn read<T: DeserializeOwned>(
+        &self,
+        op: &'static str,
+        make: impl Fn() -> RequestBuilder,
+    ) -> Result<T, Trouble> {
         let once = || async {
             let answer = self.http.send(op, make().bearer_auth(self.key.expose_secret())).await?;
             if transient(answer.status) {
@@ -211,7 +214,13 @@ pub fn read_event(body: &[u8]) -> Result<ProviderEvent, serde_json::Error> {
         (std::collections::BTreeMap::default(), None)
     };
     let named = |key: &str| metadata.get(key).cloned().unwrap_or_default();
-    Ok(ProviderEvent { id, kind, tenant: named("tenant").parse().ok(), payment: named("payment").parse().ok(), snapshot })
+    Ok(ProviderEvent {
+        id,
+        kind,
+        tenant: named("tenant").parse().ok(),
+        payment: named("payment").parse().ok(),
+        snapshot,
+    })
 }
 
 fn is(object: &serde_json::Value, kind: &str) -> bool {

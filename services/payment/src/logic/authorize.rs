@@ -5,7 +5,7 @@ use money::Money;
 
 use super::App;
 use super::state::Payment;
-use crate::data::{Authorization, Turn, Trouble};
+use crate::data::{Authorization, Trouble, Turn};
 
 /// Money is to be held for an order.
 #[derive(Debug, Clone)]
@@ -50,13 +50,7 @@ impl App {
     }
 
     /// Asks the provider for the hold; safe to repeat, for the key is the payment.
-    pub(super) async fn ask(
-        &self,
-        ctx: &Ctx,
-        payment: Payment,
-        amount: Money,
-        method: &str,
-    ) -> Result<Payment, Fault> {
+    pub(super) async fn ask(&self, ctx: &Ctx, payment: Payment, amount: Money, method: &str) -> Result<Payment, Fault> {
         let ask = Authorization { tenant: ctx.tenant, payment: payment.id, order: payment.order, amount, method };
         let payment = match self.stripe().authorize(ask).await {
             Ok(seen) => self.learn(ctx, payment, |payment| payment.observe(&seen)).await?,

@@ -41,8 +41,11 @@ impl App {
             Place::NoPayment => return Err(not_found()),
             Place::Refused { why, payment, remaining } => return Err(no_place(why, &payment, remaining)),
             Place::Taken { same: false, .. } => {
-                return Err(Fault::precondition("CAPTURE_DIFFERS", "the shipment was captured with other values before")
-                    .with("shipment_id", cmd.shipment));
+                return Err(Fault::precondition(
+                    "CAPTURE_DIFFERS",
+                    "the shipment was captured with other values before",
+                )
+                .with("shipment_id", cmd.shipment));
             }
             Place::Taken { payment, entry, .. } => (payment, entry),
         };
@@ -68,8 +71,10 @@ impl App {
             Err(Trouble::Refused { code, intent }) => {
                 let ends = Ends::CaptureRefused(capture, &code);
                 let seen = intent.as_deref();
-                self.conclude(ctx, payment, ends, |payment| seen.map_or(Ok(payment.clone()), |seen| payment.observe(seen)))
-                    .await?;
+                self.conclude(ctx, payment, ends, |payment| {
+                    seen.map_or(Ok(payment.clone()), |seen| payment.observe(seen))
+                })
+                .await?;
                 Err(refused(&code))
             }
         }

@@ -37,14 +37,22 @@ mod tests {
 
     #[test]
     fn pay_05_card_numbers_are_seen_in_any_grouping() {
-        for number in ["4242424242424242", "4242 4242 4242 4242", "5555-5555-5555-4444", "card 378282246310005!", "pm_4242424242424242"] {
+        for number in [
+            "4242424242424242",
+            "4242 4242 4242 4242",
+            "5555-5555-5555-4444",
+            "card 378282246310005!",
+            "pm_4242424242424242",
+        ] {
             assert!(holds_card_number(number), "{number}");
         }
     }
 
     #[test]
     fn tokens_and_other_numbers_pass() {
-        for text in ["pm_sim_visa", "pm_1MqLiJLkdIwHu7ixUEgbFdYF", "4242424242424241", "424242", "order 20261121, 3 items", ""] {
+        for text in
+            ["pm_sim_visa", "pm_1MqLiJLkdIwHu7ixUEgbFdYF", "4242424242424241", "424242", "order 20261121, 3 items", ""]
+        {
             assert!(!holds_card_number(text), "{text}");
         }
     }

@@ -37,8 +37,9 @@ impl App {
         }
         let mut ctx = open.in_tenant(cmd.tenant);
         ctx.principal = Principal::Provider { name: PROVIDER.to_owned() };
+        // Without the parser's words: they may repeat what the body holds.
         let event = read_event(&cmd.body)
-            .map_err(|error| Fault::invalid("payload", "EVENT_MALFORMED", format!("not an event: {error}")))?;
+            .map_err(|_| Fault::invalid("payload", "EVENT_MALFORMED", "not an event of the provider"))?;
         if event.id.is_empty() || event.id.len() > 255 || event.kind.len() > 255 {
             return Err(Fault::invalid("payload", "EVENT_MALFORMED", "id or type of the event is empty or too long"));
         }

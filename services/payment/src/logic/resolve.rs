@@ -29,7 +29,7 @@ impl App {
             if let Err(error) = self.resolve_due().await {
                 tracing::warn!(%error, "Could not look for undecided payments");
             }
-            if pass % PARKED_EVERY == 0
+            if pass.is_multiple_of(PARKED_EVERY)
                 && let Err(error) = self.retry_parked().await
             {
                 tracing::warn!(%error, "Could not look for parked webhooks");

@@ -19,7 +19,11 @@ pub fn verify(secret: &SecretString, header: &str, body: &[u8], now: Timestamp) 
         return false;
     }
     let field = |name: &'static str| {
-        header.split(',').filter_map(|part| part.trim().split_once('=')).filter(move |(n, _)| *n == name).map(|(_, v)| v)
+        header
+            .split(',')
+            .filter_map(|part| part.trim().split_once('='))
+            .filter(move |(n, _)| *n == name)
+            .map(|(_, v)| v)
     };
     let Some(sent) = field("t").next() else { return false };
     let fresh = sent.parse::<i64>().is_ok_and(|t| now.as_second().abs_diff(t) <= WINDOW_S);
@@ -77,7 +81,15 @@ mod tests {
         let (ours, now) = (secret("ours"), Timestamp::from_second(1_800_000_000).expect("a time"));
         let good = header(&ours, now.as_second());
         assert!(verify(&ours, &good.replace(",v1=", &format!(",v1={},v0=x,v1=", "00".repeat(32))), BODY, now));
-        for junk in ["", "t=,v1=", "t=1800000000", "v1=00", "t=1800000000,v1=zz", "t=99999999999999999999,v1=00", &"t".repeat(5000)] {
+        for junk in [
+            "",
+            "t=,v1=",
+            "t=1800000000",
+            "v1=00",
+            "t=1800000000,v1=zz",
+            "t=99999999999999999999,v1=00",
+            &"t".repeat(5000),
+        ] {
             assert!(!verify(&ours, junk, BODY, now), "{junk}");
         }
     }

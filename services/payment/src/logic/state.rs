@@ -158,7 +158,11 @@ impl Payment {
     /// Where the payment stands.
     pub fn state(&self) -> State {
         if self.refunded > 0 {
-            return if self.refunded == self.captured && !self.holds() { State::Refunded } else { State::PartiallyRefunded };
+            return if self.refunded == self.captured && !self.holds() {
+                State::Refunded
+            } else {
+                State::PartiallyRefunded
+            };
         }
         if self.captured > 0 {
             return if self.holds() { State::PartiallyCaptured } else { State::Captured };

@@ -13,10 +13,9 @@ use jiff::Timestamp;
 use money::{Currency, Money};
 use tonic::Request;
 
-use crate::data::Refund;
 use crate::logic::card::holds_card_number;
 use crate::logic::state::{Payment, State};
-use crate::logic::{Authorize, CaptureShipment, GiveBack, Ingest, ListPage, ListPayments};
+use crate::logic::{Authorize, CaptureShipment, GiveBack, Ingest, ListPage, ListPayments, Refund};
 
 /// Header that Stripe signs with.
 const SIGNATURE: &str = "stripe-signature";
@@ -72,7 +71,8 @@ pub(super) fn list(request: ListPaymentsRequest) -> Result<ListPayments, Fault> 
 }
 
 pub(super) fn ingest(request: Request<IngestProviderWebhookRequest>) -> Result<Ingest, Fault> {
-    let signature = request.metadata().get(SIGNATURE).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let signature =
+        request.metadata().get(SIGNATURE).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let request = request.into_inner();
     let mut wrong = Violations::default();
     let tenant = id(&mut wrong, "tenant_id", &request.tenant_id);

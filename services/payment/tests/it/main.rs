@@ -3,6 +3,7 @@
 mod authorize;
 mod capture;
 mod layers;
+mod migration;
 mod refund;
 mod void;
 mod webhook;

@@ -6,15 +6,16 @@ use contract::payment::v1::payment_service_client::PaymentServiceClient;
 use contract::payment::v1::payment_webhook_service_client::PaymentWebhookServiceClient;
 use contract::payment::v1::{
     AuthorizePaymentRequest, CapturePaymentRequest, GetPaymentRequest, IngestProviderWebhookRequest,
-    InquirePaymentRequest, Payment, Refund, RefundPaymentRequest, VoidPaymentRequest,
+    InquirePaymentRequest, ListPaymentsRequest, ListPaymentsResponse, Payment, Refund, RefundPaymentRequest,
+    VoidPaymentRequest,
 };
-use ctx::{Cause, Ctx};
+use ctx::{Cause, Ctx, Open, Principal, Role};
 use diesel::QueryableByName;
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{BigInt, Text, Uuid as SqlUuid};
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use fault::Fault;
 use hmac::{Hmac, KeyInit, Mac};
-use ids::{OrderId, PaymentId, ShipmentId, TenantId};
+use ids::{OrderId, PaymentId, ShipmentId, TenantId, UserId};
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -35,6 +36,7 @@ pub struct World {
     pub db: Db,
     pub settings: Settings,
     mesh: Mesh,
+    routes: tonic::service::Routes,
     provider: String,
     http: reqwest::Client,
     running: std::sync::Arc<Running>,
@@ -52,6 +54,12 @@ struct Running {
 struct Count {
     #[diesel(sql_type = BigInt)]
     n: i64,
+}
+
+#[derive(QueryableByName)]
+struct Id {
+    #[diesel(sql_type = SqlUuid)]
+    payment_id: uuid::Uuid,
 }
 
 impl World {
@@ -74,6 +82,7 @@ impl World {
             tasks: tasks.clone(),
             shutdown: stop.clone(),
         })?;
+        let routes = mount.routes.clone().prepare();
         mesh.attach("payment", mount.routes, Limits::default());
         let running = Running {
             jobs: std::sync::Mutex::new(mount.jobs),
@@ -84,7 +93,7 @@ impl World {
         };
         let http = reqwest::Client::builder().no_proxy().build()?;
         let running = std::sync::Arc::new(running);
-        Ok(Self { tenant: TenantId::new(), db, settings, mesh, provider, http, running })
+        Ok(Self { tenant: TenantId::new(), db, settings, mesh, routes, provider, http, running })
     }
 
     /// The same system as another tenant sees it.
@@ -136,7 +145,13 @@ impl World {
         Ok(client.void_payment(peers.request(&self.ctx(), message)).await?.into_inner())
     }
 
-    pub async fn capture(&self, order: OrderId, shipment: ShipmentId, minor: i64, last: bool) -> Result<Payment, Fault> {
+    pub async fn capture(
+        &self,
+        order: OrderId,
+        shipment: ShipmentId,
+        minor: i64,
+        last: bool,
+    ) -> Result<Payment, Fault> {
         let (peers, mut client) = self.client("shipping");
         let message = CapturePaymentRequest {
             order_id: order.to_string(),
@@ -164,6 +179,49 @@ impl World {
         let (peers, mut client) = self.client("order");
         let message = GetPaymentRequest { payment_id: payment.to_owned() };
         Ok(client.get_payment(peers.request(&self.ctx(), message)).await?.into_inner())
+    }
+
+    /// Lists as a person of the tenant does, behind the stack: people's tokens need the identity service.
+    pub async fn list(&self, size: i32, token: &str) -> Result<ListPaymentsResponse, Fault> {
+        let message =
+            ListPaymentsRequest { page_size: size, page_token: token.to_owned(), ..ListPaymentsRequest::default() };
+        let mut request = tonic::Request::new(message);
+        request.extensions_mut().insert(Open {
+            tenant: Some(self.tenant),
+            principal: Principal::User { id: UserId::new(), roles: vec![Role::Csr] },
+            cause: Cause::default(),
+            deadline: None,
+            now: Timestamp::now(),
+            idempotency: None,
+        });
+        let mut client = PaymentServiceClient::new(self.routes.clone());
+        Ok(client.list_payments(request).await?.into_inner())
+    }
+
+    /// The payment of an order, without asking the service to do anything.
+    pub async fn inquire_id(&self, order: OrderId) -> Result<String> {
+        let query = diesel::sql_query("SELECT payment_id FROM payments WHERE order_id = $1 AND tenant_id = $2");
+        let query = query.bind::<SqlUuid, _>(order.uuid()).bind::<SqlUuid, _>(self.tenant.uuid());
+        let found: Id = query.get_result(&mut self.admin().await?).await?;
+        Ok(PaymentId::from_uuid(found.payment_id).to_string())
+    }
+
+    /// The provider gets our request for a hold only now; its id of the intent.
+    pub async fn late_authorization(&self, lost: &Payment) -> Result<String> {
+        let asked = lost.amount.clone().context("an amount")?;
+        let form = [
+            ("amount", asked.amount_minor.to_string()),
+            ("currency", asked.currency_code.to_lowercase()),
+            ("payment_method", "pm_sim_visa".to_owned()),
+            ("capture_method", "manual".to_owned()),
+            ("confirm", "true".to_owned()),
+            ("metadata[tenant]", self.tenant.to_string()),
+            ("metadata[payment]", lost.id.clone()),
+            ("metadata[order]", lost.order_id.clone()),
+        ];
+        let sent = self.http.post(format!("{}/v1/payment_intents", self.provider)).bearer_auth("sk_test_1").form(&form);
+        let answer: Value = serde_json::from_str(&sent.send().await?.text().await?)?;
+        Ok(answer["id"].as_str().context("an intent")?.to_owned())
     }
 
     /// Pushes an event as the provider would, with this signature header.
@@ -202,7 +260,8 @@ impl World {
     /// Scripts what goes wrong at the provider.
     pub async fn faults(&self, rules: Value) -> Result<()> {
         let url = format!("{}/_sim/faults", self.provider);
-        let answer = self.http.post(url).header("content-type", "application/json").body(rules.to_string()).send().await?;
+        let answer =
+            self.http.post(url).header("content-type", "application/json").body(rules.to_string()).send().await?;
         ensure!(answer.status().is_success(), "faults were refused: {}", answer.status());
         Ok(())
     }
@@ -233,16 +292,18 @@ impl World {
         Ok(json!({"id": id, "type": kind, "data": {"object": intent}}).to_string().into_bytes())
     }
 
-    /// Counts rows behind the service's back.
+    /// One number, asked behind the service's back: `SELECT count(*) AS n …`.
     pub async fn count(&self, sql: &str) -> Result<i64> {
-        let mut admin = self.admin().await?;
-        let count: Count = diesel::sql_query(format!("SELECT count(*) AS n FROM {sql}")).get_result(&mut admin).await?;
+        let count: Count = diesel::sql_query(sql).get_result(&mut self.admin().await?).await?;
         Ok(count.n)
     }
 
     /// Events of a type in the log.
     pub async fn events(&self, name: &str) -> Result<i64> {
-        self.count(&format!("events WHERE type = 'ordermesh.payment.v1.{name}'")).await
+        let query = diesel::sql_query("SELECT count(*) AS n FROM events WHERE type = $1");
+        let query = query.bind::<Text, _>(format!("ordermesh.payment.v1.{name}"));
+        let count: Count = query.get_result(&mut self.admin().await?).await?;
+        Ok(count.n)
     }
 
     /// Changes rows behind the service's back, such as making time pass.
@@ -270,7 +331,9 @@ pub fn amounts(payment: &Payment) -> (i64, i64, i64, i64) {
     (minor(&payment.authorized), minor(&payment.captured), minor(&payment.voided), minor(&payment.refunded))
 }
 
-/// A payment of an id that is in no table.
-pub fn nobody() -> String {
-    PaymentId::new().to_string()
+/// Waits as long as jobs may take.
+pub const SOON: Duration = Duration::from_secs(20);
+
+pub fn reason<T: std::fmt::Debug>(result: Result<T, Fault>) -> String {
+    result.expect_err("must be refused").reason().to_owned()
 }

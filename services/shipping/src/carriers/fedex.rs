@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Wait after a 429 that does not say how long.
 const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 /// Longest wait that we believe in.
-const LONGEST_WAIT: Duration = Duration::from_mins(10);
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
 /// The way to the carrier.
 #[derive(Clone)]

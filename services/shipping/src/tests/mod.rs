@@ -7,13 +7,13 @@ mod scan;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use contract::Event;
 use contract::common::v1 as common;
 use contract::fulfillment::v1 as fulfillment;
-use contract::Event;
 use ctx::{Cause, Ctx, Open, Principal};
 use diesel::QueryableByName;
 use diesel::sql_types::Text;
-use diesel_async::RunQueryDsl;
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use futures::FutureExt;
 use hmac::{Hmac, KeyInit, Mac};
 use ids::{FulfillmentId, OrderId, ShipmentId, TenantId};
@@ -22,8 +22,8 @@ use outbox::Delivery;
 use prost::Message;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use serve::page::Pages;
 use serve::Settings;
+use serve::page::Pages;
 use simulators::{Config, Simulators};
 use testkit::Db;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -88,7 +88,8 @@ impl World {
             payload: event.encode_to_vec(),
         });
         let ship = std::sync::Arc::new(crate::saga::definition(&self.app));
-        let handled = self.db.pg("shipping").tx("test.packed", tenant, move |conn| {
+        let pg = self.db.pg("shipping");
+        let handled = pg.tx("test.packed", tenant, move |conn| {
             let (delivery, ship) = (delivery.clone(), ship.clone());
             async move { crate::handlers::packed(conn, &delivery, &ship).await }.boxed()
         });
@@ -105,12 +106,18 @@ impl World {
     /// Waits until the saga of a tenant's only shipment has a status.
     async fn saga_is(&self, tenant: TenantId, status: &'static str) -> anyhow::Result<::saga::View> {
         let id = self.shipment(tenant).await?.id().uuid();
+        let pg = self.db.pg("shipping");
         testkit::eventually(LIMIT, async || {
-            let view = self.db.pg("shipping").read("test.saga", tenant, move |conn| {
-                async move { ::saga::view(conn, tenant, id).await }.boxed()
-            });
+            let view =
+                pg.read("test.saga", tenant, move |conn| async move { ::saga::view(conn, tenant, id).await }.boxed());
             let view = view.await?.context("no saga")?;
-            anyhow::ensure!(view.status == status, "the saga is {} at step {}: {:?}", view.status, view.step, view.log.last());
+            anyhow::ensure!(
+                view.status == status,
+                "the saga is {} at step {}: {:?}",
+                view.status,
+                view.step,
+                view.log.last()
+            );
             Ok(Some(view))
         })
         .await
@@ -172,7 +179,14 @@ impl World {
 
 fn open() -> Open {
     let cause = Cause::default();
-    Open { tenant: None, principal: Principal::Anonymous, cause, deadline: None, now: Timestamp::now(), idempotency: None }
+    Open {
+        tenant: None,
+        principal: Principal::Anonymous,
+        cause,
+        deadline: None,
+        now: Timestamp::now(),
+        idempotency: None,
+    }
 }
 
 fn address() -> common::Address {
@@ -201,3 +215,14 @@ fn work() -> fulfillment::Fulfillment {
     }
 }
 
+#[tokio::test]
+async fn the_migration_can_be_taken_back_and_run_again() -> anyhow::Result<()> {
+    const UP: &str = include_str!("../../../../migrations/shipping/20261121010000_shipments/up.sql");
+    const DOWN: &str = include_str!("../../../../migrations/shipping/20261121010000_shipments/down.sql");
+    let db = Db::fresh("shipping", crate::MIGRATIONS).await?;
+    let mut admin = db.admin().await?;
+    for sql in ["SET search_path = om_shipping", DOWN, UP] {
+        admin.batch_execute(sql).await?;
+    }
+    Ok(())
+}

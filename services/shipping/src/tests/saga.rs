@@ -18,7 +18,7 @@ async fn shp_01_a_packed_parcel_gets_its_label_its_money_and_leaves() -> anyhow:
     assert_eq!(shipment.state, State::Shipped);
     let label = shipment.label.as_ref().expect("a label");
     assert_eq!((world.did("label").await?, world.did("handover").await?), (1, 1));
-    let notes = world.others.notes();
+    let notes = std::mem::take(&mut *world.others.notes());
     assert_eq!((notes.captures.len(), notes.consumed.len(), notes.released.len()), (1, 1, 1));
     let capture = &notes.captures[0];
     assert_eq!((&capture.order_id, &capture.shipment_id), (&work.order_id, &shipment.id().to_string()));
@@ -26,7 +26,6 @@ async fn shp_01_a_packed_parcel_gets_its_label_its_money_and_leaves() -> anyhow:
     assert_eq!((notes.consumed[0].warehouse.as_str(), notes.consumed[0].lines[0].quantity), ("W1", 2));
     assert_eq!(notes.released[0].fulfillment_id, work.id);
     assert_eq!(notes.released[0].tracking_number, label.tracking_number);
-    drop(notes);
     assert_eq!(world.events().await?, ["ShipmentCreated", "LabelPurchased", "ShipmentShipped"]);
     Ok(())
 }
@@ -40,6 +39,12 @@ async fn shp_01_whatever_the_carrier_does_one_label_is_bought() -> anyhow::Resul
         world.packed(tenant, work()).await?;
         world.saga_is(tenant, "completed").await?;
         assert_eq!(world.did("label").await?, 1, "{kind}");
+        let calls: serde_json::Value = world.http.send("calls", world.http.get("/_sim/calls")).await?.json()?;
+        assert_eq!(
+            calls["shipments.find"],
+            if kind == "reset_after" { 1 } else { 2 },
+            "{kind}: later tries look first"
+        );
     }
     Ok(())
 }
@@ -52,9 +57,8 @@ async fn a_refused_capture_holds_the_parcel_and_asks_for_a_person() -> anyhow::R
     world.packed(tenant, work()).await?;
     let saga = world.saga_is(tenant, "attention").await?;
     assert_eq!(saga.log.last().expect("a reason").detail, "CAPTURE_EXCEEDS_AUTHORIZATION");
-    let notes = world.others.notes();
+    let notes = std::mem::take(&mut *world.others.notes());
     assert!(notes.consumed.is_empty() && notes.released.is_empty(), "nothing left without its money");
-    drop(notes);
     assert_eq!((world.did("void").await?, world.did("handover").await?), (0, 0));
     assert_eq!(world.shipment(tenant).await?.state, State::Labeled);
     Ok(())

@@ -96,7 +96,7 @@ pub enum Status {
 #[serde(rename_all = "UPPERCASE")]
 pub enum Stored {
     /// Stored with what it changes.
-    Stored,
+    Fresh,
     /// It was stored before; nothing changed.
     Duplicate,
     /// The payment moved on meanwhile; nothing was stored.

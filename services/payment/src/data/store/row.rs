@@ -57,7 +57,7 @@ impl From<Row> for Payment {
     }
 }
 
-/// What [`payment_settle`](super::sql::payment_settle) writes.
+/// What the SQL function `payment_settle` writes.
 #[derive(Debug, Serialize)]
 pub(super) struct Facts<'a> {
     state: &'static str,

@@ -156,7 +156,8 @@ fn events_are_read_with_the_payment_they_belong_to() {
     assert_eq!((event.tenant, event.payment), (Some(tenant), Some(payment)));
     let seen = event.snapshot.expect("a report");
     assert_eq!((seen.reference.as_str(), seen.received, seen.refunded), ("pi_1", 100, 40));
-    let other = json!({"id": "evt_2", "type": "customer.created", "data": {"object": {"object": "customer"}}}).to_string();
+    let other =
+        json!({"id": "evt_2", "type": "customer.created", "data": {"object": {"object": "customer"}}}).to_string();
     assert!(read_event(other.as_bytes()).expect("an event").snapshot.is_none());
     assert!(read_event(b"{}").is_err());
 }

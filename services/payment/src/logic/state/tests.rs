@@ -227,5 +227,8 @@ fn money_that_turns_up_after_a_void_must_be_let_go_and_is_not_announced() {
     assert!(late.must_release() && late.unresolved());
     assert_eq!(voided.changes(&late), []);
     let gone = late.observe(&seen(Phase::Canceled, 0, 0)).expect("a fitting report");
-    assert_eq!((gone.state(), gone.unresolved(), late.changes(&gone)), (State::Voided, false, vec![Change::Voided(ASKED)]));
+    assert_eq!(
+        (gone.state(), gone.unresolved(), late.changes(&gone)),
+        (State::Voided, false, vec![Change::Voided(ASKED)])
+    );
 }

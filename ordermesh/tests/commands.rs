@@ -1,0 +1,99 @@
+//! The executable as a person or a script meets it: exit codes, one line for each error, and what goes where.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::process::{Child, Command, Output, Stdio};
+
+fn ordermesh(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ordermesh")).args(args).output().expect("the executable was built")
+}
+
+fn only_line(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(text.lines().count(), 1, "one line, not: {text}");
+    assert!(output.stdout.is_empty(), "errors go to stderr");
+    text
+}
+
+#[test]
+fn a_wrong_command_line_ends_with_2() {
+    assert_eq!(ordermesh(&["frobnicate"]).status.code(), Some(2));
+    assert_eq!(ordermesh(&["order", "list"]).status.code(), Some(2), "somebody must ask");
+}
+
+#[test]
+fn help_leads_with_examples() {
+    let help = ordermesh(&["--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&help.stdout).starts_with("Examples:"));
+}
+
+#[test]
+fn a_system_that_is_not_there_ends_with_69() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{closed}");
+    let output = ordermesh(&["order", "list", "--url", &url, "--token", "/dev/null"]);
+    assert_eq!(output.status.code(), Some(69));
+    assert!(only_line(&output).contains("is it running?"));
+}
+
+#[test]
+fn an_unknown_service_is_named_with_the_known_ones() {
+    let secrets = std::env::temp_dir().join(format!("ordermesh-cli-{}", std::process::id()));
+    let output = ordermesh(&["serve", "frobnicator", "--secrets", &secrets.to_string_lossy()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(only_line(&output).contains("fix: one of identity"));
+}
+
+/// A running `ordermesh dev`, stopped at the end.
+struct Dev(Child);
+
+impl Dev {
+    fn start(args: &[&str]) -> (Self, serde_json::Value) {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ordermesh"))
+            .args(["dev", "--random-ports", "--seed", "none", "--output", "json"])
+            .args(args)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        (Self(child), serde_json::from_str(&line).expect("one line of JSON when it is ready"))
+    }
+
+    fn signal(&mut self, name: &str) -> Option<i32> {
+        let sent = Command::new("kill").args([name, &self.0.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        self.0.wait().unwrap().code()
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        let _gone_already = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+#[test]
+fn dev_says_where_everything_is_and_drains_when_asked() {
+    let (mut dev, report) = Dev::start(&["--ephemeral"]);
+    for name in ["REST", "Docs", "gRPC", "Metrics", "Payments", "Warehouse", "Carrier", "Mail", "Database"] {
+        assert!(report[name].is_string(), "{name} is missing in {report}");
+    }
+    assert_eq!(dev.signal("-INT"), Some(0));
+}
+
+#[test]
+fn a_data_directory_has_one_owner_and_survives_a_kill() {
+    let dir = std::env::temp_dir().join(format!("ordermesh-dev-{}", std::process::id()));
+    let place = ["--data-dir", &dir.to_string_lossy()];
+    let (mut first, _) = Dev::start(&place);
+    let second = ordermesh(&["dev", "--random-ports", place[0], place[1]]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(only_line(&second).contains("fix: stop that one"));
+    assert_eq!(first.signal("-KILL"), None);
+    let (mut again, _) = Dev::start(&place);
+    assert_eq!(again.signal("-TERM"), Some(0));
+    std::fs::remove_dir_all(dir).unwrap();
+}

@@ -1,0 +1,8 @@
+//! The contract's side.
+
+mod check;
+mod grpc;
+mod policy;
+pub mod wire;
+
+pub use grpc::routes;
