@@ -25,5 +25,4 @@ bench: ## measures against the floors and writes docs/benchmarks.md
 	cargo bench --locked -p journeys
 
 requirements: ## how many rows of docs/requirements.tsv are built, and which are open
-	@awk -F'\t' 'NR > 1 { n[$$3]++ } $$3 == "open" { print "open  " $$1 "  " $$2 } \
-		END { printf "built %d of %d, open %d\n", n["built"], n["built"] + n["open"], n["open"] }' docs/requirements.tsv
+	@cargo run --quiet --locked -p journeys --bin requirements

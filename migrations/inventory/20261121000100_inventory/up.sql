@@ -207,15 +207,21 @@ CREATE FUNCTION reserve_apply(p_tenant uuid, p_orders uuid[], p_reservations uui
 LANGUAGE plpgsql AS $$
 DECLARE
   held int;
+  again int;
 BEGIN
-  INSERT INTO reservations AS r (tenant_id, order_id, reservation_id, state, version, expires_at)
+  -- Never waits for a reservation that somebody else has locked: that one may be waiting for our stock.
+  INSERT INTO reservations (tenant_id, order_id, reservation_id, state, version, expires_at)
     SELECT p_tenant, n.order_id, n.reservation_id, 1, 1, now() + make_interval(secs => n.hold_s)
     FROM unnest(p_orders, p_reservations, p_hold_s) AS n (order_id, reservation_id, hold_s) ORDER BY n.order_id
-    -- An order whose hold ran out may try again, with a new reservation.
-    ON CONFLICT (tenant_id, order_id) DO UPDATE SET reservation_id = excluded.reservation_id, state = 1, version = 1,
-      expires_at = excluded.expires_at, updated_at = now() WHERE r.state = 5;
+    ON CONFLICT (tenant_id, order_id) DO NOTHING;
   GET DIAGNOSTICS held = ROW_COUNT;
-  IF held <> cardinality(p_orders) THEN
+  -- An order whose hold ran out may try again, with a new reservation; its row was found and locked.
+  UPDATE reservations r SET reservation_id = n.reservation_id, state = 1, version = 1, updated_at = now(),
+      expires_at = now() + make_interval(secs => n.hold_s)
+    FROM unnest(p_orders, p_reservations, p_hold_s) AS n (order_id, reservation_id, hold_s)
+    WHERE r.tenant_id = p_tenant AND r.order_id = n.order_id AND r.state = 5;
+  GET DIAGNOSTICS again = ROW_COUNT;
+  IF held + again <> cardinality(p_orders) THEN
     -- Another process reserved for one of the orders since the lock: decide again.
     RAISE EXCEPTION 'an order was reserved meanwhile' USING ERRCODE = 'serialization_failure';
   END IF;

@@ -45,19 +45,24 @@ impl Ledgers {
         let payments = ledger(simulators.payments).await.context("ledger of the payment provider")?;
         let wms = ledger(simulators.wms).await.context("ledger of the warehouse system")?;
         let carrier = ledger(simulators.carrier).await.context("ledger of the carrier")?;
-        let mut labels = BTreeMap::new();
-        for line in carrier.iter().filter(|line| text(line, "op") == "label") {
-            *labels.entry(text(line, "reference").to_owned()).or_default() += 1;
-        }
-        let scans = carrier.iter().filter(|line| text(line, "op") == "scan" && text(line, "code") == "DELIVERED");
-        let delivered = scans.map(|line| text(line, "reference").to_owned()).collect();
         let mut owners = BTreeMap::new();
         for desk in &desks.0 {
             let page = desk.staff.get("/api/v1/fulfillments?pageSize=200").await?;
             let ours = page["fulfillments"].as_array().cloned().unwrap_or_default();
             owners.extend(ours.iter().map(|one| (text(one, "id").to_owned(), text(one, "orderId").to_owned())));
         }
-        Ok(Self { money: money(&payments), asked: asked(&wms), owners, labels, delivered })
+        Ok(Self::of(&payments, &wms, &carrier, owners))
+    }
+
+    /// From the lines of each ledger, and which order each of our references belongs to.
+    pub(super) fn of(payments: &[Value], wms: &[Value], carrier: &[Value], owners: BTreeMap<String, String>) -> Self {
+        let mut labels = BTreeMap::new();
+        for line in carrier.iter().filter(|line| text(line, "op") == "label") {
+            *labels.entry(text(line, "reference").to_owned()).or_default() += 1;
+        }
+        let scans = carrier.iter().filter(|line| text(line, "op") == "scan" && text(line, "code") == "DELIVERED");
+        let delivered = scans.map(|line| text(line, "reference").to_owned()).collect();
+        Self { money: money(payments), asked: asked(wms), owners, labels, delivered }
     }
 
     pub(super) fn money_of(&self, order: &str) -> Money {

@@ -103,3 +103,58 @@ fn compare(what: &str, is: i64, should: i64, wrong: &mut Vec<String>) {
         wrong.push(format!("{what}: {is} instead of {should}"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn delivered(total: i64, captured: i64) -> Placed {
+        let usd = |minor: i64| json!({"currencyCode": "USD", "amountMinor": minor.to_string()});
+        let plan = json!({"tenant": "acme", "expect": "DELIVERED", "order": {"items": [{"quantity": 2}]}});
+        let order = json!({
+            "id": "ord_1", "orderNumber": "1", "state": "ORDER_STATE_DELIVERED",
+            "totals": {"total": usd(total)}, "payment": {"captured": usd(captured)},
+        });
+        Placed { plan: serde_json::from_value(plan).unwrap(), order }
+    }
+
+    fn differences_of(order: &Placed, payments: &[Value]) -> Vec<String> {
+        let wms = [json!({"op": "create", "reference": "ful_1", "lines": [{"quantity": 2}]})];
+        let owners = [("ful_1".to_owned(), "ord_1".to_owned())].into();
+        let mut wrong = Vec::new();
+        of_order(order, &Ledgers::of(payments, &wms, &[], owners), &mut wrong);
+        wrong
+    }
+
+    fn line(op: &str, id: &str, amount: i64) -> Value {
+        json!({"op": op, "id": id, "amount": amount, "metadata": {"order": "ord_1"}})
+    }
+
+    #[test]
+    fn an_order_that_agrees_with_every_ledger_is_not_named() {
+        let ledger = [line("authorize", "pi_1", 500), line("capture", "pi_1", 500)];
+        assert!(differences_of(&delivered(500, 500), &ledger).is_empty());
+    }
+
+    #[test]
+    fn a_second_card_hold_and_a_double_capture_are_named() {
+        let ledger = [
+            line("authorize", "pi_1", 500),
+            line("capture", "pi_1", 500),
+            line("authorize", "pi_2", 500),
+            line("capture", "pi_2", 500),
+        ];
+        let wrong = differences_of(&delivered(500, 500), &ledger);
+        assert!(wrong.iter().any(|text| text.contains("authorised 2 times")), "{wrong:?}");
+        assert!(wrong.iter().any(|text| text.contains("captured at the provider: 1000 instead of 500")), "{wrong:?}");
+    }
+
+    #[test]
+    fn money_that_we_only_think_we_took_is_named() {
+        let wrong = differences_of(&delivered(500, 500), &[line("authorize", "pi_1", 500)]);
+        assert!(wrong.iter().any(|text| text.contains("captured at the provider: 0 instead of 500")), "{wrong:?}");
+        assert!(wrong.iter().any(|text| text.contains("still held at the provider: 500 instead of 0")), "{wrong:?}");
+    }
+}

@@ -99,10 +99,10 @@ fn responses(schemas: &mut Schemas, method: &Method, binding: &HttpBinding) -> V
         let schema = schemas.message(&method.output);
         ("The result.", json!({ "application/json": { "schema": schema } }))
     };
-    let mut responses = json!({
-        "200": { "description": description, "headers": headers, "content": content },
-        "default": { "$ref": "#/components/responses/Problem" },
-    });
+    // The bridge answers a POST that creates with 201 and a Location.
+    let status = if binding.verb == "POST" && method.name.starts_with("Create") { "201" } else { "200" };
+    let mut responses = json!({ "default": { "$ref": "#/components/responses/Problem" } });
+    responses[status] = json!({ "description": description, "headers": headers, "content": content });
     if etag && binding.verb == "GET" {
         responses["304"] = json!({ "$ref": "#/components/responses/NotModified" });
     }

@@ -99,6 +99,11 @@ pub fn problem_schema() -> Value {
             "code": { "type": "string", "description": "gRPC code, such as INVALID_ARGUMENT." },
             "reason": { "type": "string", "description": "Stable reason, such as ORDER_STATE_FORBIDS; branch on this." },
             "domain": { "type": "string", "description": "Where the reason is defined: ordermesh." },
+            "metadata": {
+                "type": "object",
+                "additionalProperties": { "type": "string" },
+                "description": "Facts that programs may read, such as what is left to refund.",
+            },
             "errors": {
                 "type": "array",
                 "description": "Every wrong field at once.",
@@ -108,6 +113,7 @@ pub fn problem_schema() -> Value {
                     "properties": {
                         "pointer": { "type": "string", "description": "JSON pointer into the body (RFC 6901)." },
                         "field": { "type": "string", "description": "Field path, such as items[0].sku." },
+                        "in": { "type": "string", "description": "body, query, path or header." },
                         "reason": { "type": "string", "description": "Stable reason." },
                         "detail": { "type": "string", "description": "What is wrong with it." },
                     },

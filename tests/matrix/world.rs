@@ -1,0 +1,281 @@
+//! The system that the matrix runs against, its shops, and tokens for whoever a cell needs.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use contract::{Exposure, MethodPolicy};
+use ctx::{Cause, Role};
+use futures::future::try_join_all;
+use ids::{FulfillmentId, OrderId, PaymentId, ShipmentId, TenantId, UserId};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use serve::auth::{Claims, SigningKey};
+use testkit::{Rest, System, eventually, order};
+use tokio::runtime::Runtime;
+use tokio::sync::OnceCell;
+use tokio_postgres::{Client, NoTls};
+
+use super::grpc::Caller;
+
+static WORLD: OnceCell<World> = OnceCell::const_new();
+static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+
+/// Services of the mesh, and one that is none.
+pub(super) const SERVICES: [&str; 7] =
+    ["order", "inventory", "payment", "fulfillment", "shipping", "identity", "stranger"];
+/// Life of a token of a test.
+const TOKEN_LIFE: Duration = Duration::from_secs(60 * 60);
+
+/// The system with everything that samples need.
+///
+/// It is not the system that other tests share: the matrix rotates keys and asks for keys that nobody has.
+pub(super) struct World {
+    pub(super) system: System,
+    key: SigningKey,
+    /// Where calls are tried.
+    pub(super) alpha: Known,
+    /// Whom nobody but another tenant calls: nothing may ever change here.
+    pub(super) victim: Known,
+    /// Who calls the victim.
+    pub(super) beta: Known,
+    /// Where mutated messages go.
+    pub(super) mutants: Known,
+}
+
+/// What a shop has that a sample request can name; or what nobody has.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    pub(super) tenant: String,
+    pub(super) slug: String,
+    pub(super) email: String,
+    pub(super) customer: String,
+    pub(super) order: String,
+    pub(super) payment: String,
+    pub(super) fulfillment: String,
+    pub(super) shipment: String,
+    pub(super) sku: String,
+    pub(super) warehouse: String,
+}
+
+impl Known {
+    /// The same kinds of names, of nothing that exists.
+    pub(super) fn nobodys() -> Self {
+        let one = ids::EventId::new().uuid().simple().to_string();
+        Self {
+            tenant: TenantId::new().to_string(),
+            slug: format!("none-{}", &one[20..]),
+            email: format!("nobody-{one}@nowhere.example"),
+            customer: UserId::new().to_string(),
+            order: OrderId::new().to_string(),
+            payment: PaymentId::new().to_string(),
+            fulfillment: FulfillmentId::new().to_string(),
+            shipment: ShipmentId::new().to_string(),
+            sku: format!("NO-{one}"),
+            warehouse: format!("NO-{}", one[20..].to_uppercase()),
+        }
+    }
+
+    /// Every name, for a search in answers.
+    pub(super) fn names(&self) -> [&str; 10] {
+        [
+            &self.tenant,
+            &self.slug,
+            &self.email,
+            &self.customer,
+            &self.order,
+            &self.payment,
+            &self.fulfillment,
+            &self.shipment,
+            &self.sku,
+            &self.warehouse,
+        ]
+    }
+
+    fn tenant_id(&self) -> TenantId {
+        self.tenant.parse().expect("a tenant's id")
+    }
+}
+
+/// Who calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Who {
+    Person(Role),
+    Service(&'static str),
+}
+
+impl Who {
+    /// Everybody whom a policy lets in; for methods open to all, one person.
+    pub(super) fn allowed(policy: &MethodPolicy) -> Vec<Self> {
+        let everybody = Role::ALL.map(Self::Person).into_iter().chain(SERVICES.map(Self::Service));
+        everybody.filter(|who| who.may(policy)).collect()
+    }
+
+    /// What the policy table says of this caller.
+    pub(super) fn may(self, policy: &MethodPolicy) -> bool {
+        match (policy.exposure, self) {
+            (Exposure::Public, _) => true,
+            (Exposure::Internal, Self::Person(_)) => false,
+            (_, Self::Person(role)) => policy.any_role.contains(&role.as_str()),
+            (_, Self::Service(name)) => policy.callers.contains(&name),
+        }
+    }
+}
+
+impl World {
+    /// The one world of the process; lives on a runtime of its own, so that no test ends it.
+    pub(super) async fn get() -> &'static Self {
+        let start = || async {
+            let build = || Runtime::new().expect("the system gives threads");
+            RUNTIME.get_or_init(build).spawn(Self::start()).await.context("the start panicked")?
+        };
+        WORLD.get_or_try_init(start).await.expect("the system starts")
+    }
+
+    async fn start() -> Result<Self> {
+        let system = System::start(0.0).await?;
+        let shops = ["alpha", "victim", "beta", "mutants"].map(|slug| shop(&system, slug));
+        let [alpha, victim, beta, mutants] = try_join_all(shops).await?.try_into().expect("as many as were asked for");
+        let key = signing_key(&system).await?;
+        Ok(Self { system, key, alpha, victim, beta, mutants })
+    }
+
+    /// A gRPC caller on the runtime of the test.
+    pub(super) fn grpc(&self) -> Caller {
+        Caller::new(self.system.platform.grpc)
+    }
+
+    /// A REST caller with the token of a person; none is anonymous.
+    pub(super) fn rest(&self, person: Option<(Role, &Known)>) -> Rest {
+        match person {
+            Some((role, of)) => self.system.rest().with_token(self.sign(&self.claims(role, of))),
+            None => self.system.rest(),
+        }
+    }
+
+    /// Claims of a person of a shop; its customer is the one who bought.
+    pub(super) fn claims(&self, role: Role, of: &Known) -> Claims {
+        let customer = of.customer.parse().expect("a user's id");
+        let user = if role == Role::Customer { customer } else { UserId::new() };
+        Claims::user(user, of.tenant_id(), &[role], Timestamp::now(), TOKEN_LIFE)
+    }
+
+    /// A token of identity's own key.
+    pub(super) fn sign(&self, claims: &Claims) -> String {
+        self.key.sign(claims).expect("a key that was read can sign")
+    }
+
+    /// The same claims, signed by nobody whom the system knows, under the id of its own key.
+    pub(super) fn forge(&self, claims: &Claims) -> String {
+        let key = SigningKey::from_pkcs8(self.key.kid(), &SigningKey::generate()).expect("a good key");
+        key.sign(claims).expect("signs")
+    }
+
+    /// Value of the authorization header.
+    pub(super) fn bearer(&self, who: Who, of: &Known) -> String {
+        match who {
+            Who::Person(role) => format!("Bearer {}", self.sign(&self.claims(role, of))),
+            Who::Service(name) => {
+                let request = self.system.platform.mesh.peers(name).request_above_tenants(&Cause::default(), ());
+                let value = request.metadata().get("authorization").expect("a service has a token");
+                value.to_str().expect("a token is text").to_owned()
+            }
+        }
+    }
+
+    /// A connection of a role, past the services.
+    pub(super) async fn sql(&self, role: &str) -> Client {
+        connect(&self.system.db.target().url(role)).await.expect("the role may log in")
+    }
+
+    /// Rows of the shop in every table that has a tenant: "om_order.orders" and their number.
+    pub(super) async fn rows(&self, of: &Known) -> Vec<(String, i64)> {
+        rows(&self.sql("ordermesh").await, of.tenant_id()).await.expect("the superuser may count")
+    }
+}
+
+/// A connection past the services; it ends with the client.
+pub(super) async fn connect(url: &str) -> Result<Client> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+async fn rows(client: &Client, tenant: TenantId) -> Result<Vec<(String, i64)>> {
+    let tables = client
+        .query(
+            "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+             JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped \
+             WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND n.nspname LIKE 'om\\_%' ORDER BY 1",
+            &[],
+        )
+        .await?;
+    let mut counts = Vec::new();
+    for table in tables {
+        let table: String = table.get(0);
+        let statement = format!("SELECT count(*) FROM {table} WHERE tenant_id = $1");
+        counts.push((table, client.query_one(&statement, &[&tenant.uuid()]).await?.get(0)));
+    }
+    Ok(counts)
+}
+
+/// The key that identity signs with; reading it is the test's privilege.
+async fn signing_key(system: &System) -> Result<SigningKey> {
+    let client = connect(&system.db.target().url("ordermesh")).await?;
+    let newest = "SELECT kid, pkcs8 FROM om_identity.signing_keys ORDER BY generation DESC LIMIT 1";
+    let row = client.query_one(newest, &[]).await?;
+    Ok(SigningKey::from_pkcs8(row.get::<_, String>(0), row.get(1))?)
+}
+
+/// A shop with people, goods that no other shop has, and an order that went all the way.
+async fn shop(system: &System, slug: &str) -> Result<Known> {
+    let shop = system.empty_shop(slug).await?;
+    let admin = system.person(&shop, "admin").await?;
+    let (sku, warehouse) = (format!("{slug}-only"), format!("{}-1", slug.to_uppercase()));
+    let address = order(&[])["shippingAddress"].clone();
+    let place = json!({"code": warehouse, "displayName": "The only one", "address": address, "priority": 1});
+    admin.post("/api/v1/warehouses", &place, None).await?;
+    for sku in [&sku, "SHARED"] {
+        let prices = ["USD", "EUR", "JPY"].map(|code| json!({"currencyCode": code, "amountMinor": "1299"}));
+        let product = json!({"sku": sku, "displayName": "A thing", "prices": prices, "weightGrams": 350});
+        admin.post("/api/v1/products", &product, None).await?;
+        let stock = json!({"warehouse": warehouse, "onHandDelta": 100_000, "reason": "first delivery"});
+        admin.post(&format!("/api/v1/inventory/{sku}:adjust"), &stock, Some(&format!("stock-{sku}"))).await?;
+    }
+    let customer = system.person(&shop, "customer").await?;
+    let placed = customer.post("/api/v1/orders", &order(&[(&sku, 2)]), Some("first")).await?;
+    let placed = delivered(&customer, text(&placed, "id")?).await?;
+    let order_id = text(&placed, "id")?;
+    let fulfillments = admin.get(&format!("/api/v1/fulfillments?orderId={order_id}")).await?;
+    Ok(Known {
+        tenant: shop.id.clone(),
+        slug: slug.to_owned(),
+        email: format!("customer@{slug}.example"),
+        customer: text(&placed, "customerId")?.to_owned(),
+        order: order_id.to_owned(),
+        payment: text(&placed["payment"], "paymentId")?.to_owned(),
+        fulfillment: text(&fulfillments["fulfillments"][0], "id")?.to_owned(),
+        shipment: text(&placed["shipments"][0], "shipmentId")?.to_owned(),
+        sku,
+        warehouse,
+    })
+}
+
+async fn delivered(customer: &Rest, id: &str) -> Result<Value> {
+    let path = format!("/api/v1/orders/{id}");
+    let arrived = eventually(Duration::from_secs(60), || async {
+        let order = customer.get(&path).await?;
+        match text(&order, "state")? {
+            "ORDER_STATE_DELIVERED" => Ok(Some(order)),
+            "ORDER_STATE_FAILED" | "ORDER_STATE_PAYMENT_FAILED" => Ok(Some(Value::Null)),
+            state => bail!("{state}"),
+        }
+    });
+    let order = arrived.await?;
+    anyhow::ensure!(order.is_object(), "the first order of a shop failed");
+    Ok(order)
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> Result<&'a str> {
+    value[name].as_str().with_context(|| format!("no {name} in {value}"))
+}
