@@ -18,9 +18,10 @@ const ALLOWED: [(&str, &[&str]); 20] = [
     ("resilience", &["ctx", "fault"]),
     ("telemetry", &["ctx"]),
     ("eventlog", &["pg", "ctx", "fault", "ids"]),
-    ("outbox", &["pg", "ctx", "fault", "ids"]),
+    // Handlers and steps go on in the trace of the request that caused them, long after it was answered.
+    ("outbox", &["pg", "ctx", "fault", "ids", "telemetry"]),
     // A step's events are appended in the commit that moves its saga on, so the engine speaks the log's language.
-    ("saga", &["pg", "ctx", "fault", "ids", "eventlog"]),
+    ("saga", &["pg", "ctx", "fault", "ids", "telemetry", "eventlog"]),
     ("serve", &["ctx", "fault", "ids", "telemetry", "contract"]),
     ("transcode", &[]),
     ("codegen", &[]),

@@ -41,6 +41,8 @@ pub(super) struct World {
     pub(super) beta: Known,
     /// Where mutated messages go.
     pub(super) mutants: Known,
+    /// Where wrong orders are placed; its policy stays as the seeds have it.
+    pub(super) desk: Known,
 }
 
 /// What a shop has that a sample request can name; or what nobody has.
@@ -134,10 +136,11 @@ impl World {
 
     async fn start() -> Result<Self> {
         let system = System::start(0.0).await?;
-        let shops = ["alpha", "victim", "beta", "mutants"].map(|slug| shop(&system, slug));
-        let [alpha, victim, beta, mutants] = try_join_all(shops).await?.try_into().expect("as many as were asked for");
+        let shops = ["alpha", "victim", "beta", "mutants", "desk"].map(|slug| shop(&system, slug));
+        let shops: Result<[Known; 5], _> = try_join_all(shops).await?.try_into();
+        let [alpha, victim, beta, mutants, desk] = shops.expect("as many as were asked for");
         let key = signing_key(&system).await?;
-        Ok(Self { system, key, alpha, victim, beta, mutants })
+        Ok(Self { system, key, alpha, victim, beta, mutants, desk })
     }
 
     /// A gRPC caller on the runtime of the test.
@@ -213,8 +216,8 @@ async fn rows(client: &Client, tenant: TenantId) -> Result<Vec<(String, i64)>> {
     let mut counts = Vec::new();
     for table in tables {
         let table: String = table.get(0);
-        let statement = format!("SELECT count(*) FROM {table} WHERE tenant_id = $1");
-        counts.push((table, client.query_one(&statement, &[&tenant.uuid()]).await?.get(0)));
+        let statement = format!("SELECT count(*) FROM {table} WHERE tenant_id = $1::text::uuid");
+        counts.push((table, client.query_one(&statement, &[&tenant.uuid().to_string()]).await?.get(0)));
     }
     Ok(counts)
 }

@@ -31,6 +31,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("checkpoint_timeout", "15min"),
     ("synchronous_commit", "on"),
     ("idle_in_transaction_session_timeout", "5s"),
+    // Below the roles' lock_timeout, so that a deadlock shows as one (and is retried) before a wait runs out.
+    ("deadlock_timeout", "200ms"),
     ("jit", "off"),
     ("max_parallel_workers_per_gather", "0"),
     ("random_page_cost", "1.1"),

@@ -9,6 +9,7 @@ use fault::Fault;
 use futures::FutureExt;
 use ids::TenantId;
 use pg::{Conn, Pg};
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::consumer::Event;
@@ -28,9 +29,15 @@ const FRESH: i32 = 1;
 pub(crate) async fn apply(pg: &Pg, subscription: &Arc<Subscription>, event: &Event) -> Result<(), pg::Error> {
     let Some(handler) = subscription.handlers.get(event.r#type.as_str()).cloned() else { return Ok(()) };
     let consumer = subscription.consumer;
-    let delivery = Arc::new(event.delivery(consumer));
+    let mut delivery = event.delivery(consumer);
+    let span = tracing::info_span!("handle event", consumer, r#type = event.r#type, event_id = %event.event_id,
+        tenant = %delivery.ctx.tenant, correlation_id = delivery.ctx.cause.correlation_id,
+        trace_id = tracing::field::Empty);
+    let cause = &mut delivery.ctx.cause;
+    cause.traceparent = Some(telemetry::trace::adopt(&span, cause.traceparent.as_deref(), &cause.correlation_id));
+    let delivery = Arc::new(delivery);
     let behind = event.clone();
-    pg.tx("outbox.handle", TenantId::from_uuid(event.tenant_id), move |conn: &mut Conn| {
+    let handled = pg.tx("outbox.handle", TenantId::from_uuid(event.tenant_id), move |conn: &mut Conn| {
         let (handler, delivery, event) = (Arc::clone(&handler), Arc::clone(&delivery), behind.clone());
         async move {
             let claim = inbox_claim(event.tenant_id, consumer, event.stream_id, event.event_id);
@@ -41,8 +48,8 @@ pub(crate) async fn apply(pg: &Pg, subscription: &Arc<Subscription>, event: &Eve
             }
         }
         .boxed()
-    })
-    .await
+    });
+    handled.instrument(span).await
 }
 
 /// Puts an event aside; later events of its key will queue behind it.

@@ -171,7 +171,10 @@ impl std::fmt::Debug for Step {
 
 impl std::fmt::Debug for Definition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Definition").field("kind", &self.kind).field("steps", &self.step_names()).finish_non_exhaustive()
+        f.debug_struct("Definition")
+            .field("kind", &self.kind)
+            .field("steps", &self.step_names())
+            .finish_non_exhaustive()
     }
 }
 

@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::advance::{self, Next, Picture, step_name};
@@ -296,24 +297,31 @@ impl Inner {
         };
         let Some(action) = action else { return Outcome::done(at.state.clone()) };
         let phase = if at.undoing { "undo" } else { "do" };
+        let name = step_name(definition, at.step);
+        // The request that started the saga is long answered; its trace goes on here.
+        let span = tracing::info_span!("saga step", saga = %at.saga_id, step = name, phase, tenant = %at.tenant,
+            correlation_id = at.cause.correlation_id, trace_id = tracing::field::Empty);
+        let traceparent = telemetry::trace::adopt(&span, at.cause.traceparent.as_deref(), &at.cause.correlation_id);
+        let mut ctx = self.context(at, Some(timeout));
+        ctx.cause.traceparent = Some(traceparent);
         let run = Run {
-            ctx: self.context(at, Some(timeout)),
+            ctx,
             saga_id: at.saga_id,
             state: at.state.clone(),
             attempt: at.attempts + 1,
-            key: format!("{}:{}:{phase}", at.saga_id.simple(), step_name(definition, at.step)),
+            key: format!("{}:{name}:{phase}", at.saga_id.simple()),
             undo_reason: at.undo_reason.clone(),
         };
         let start = Instant::now();
         // A panic in a step must not take the saga's seat with it.
-        let outcome =
-            match tokio::time::timeout(timeout, std::panic::AssertUnwindSafe(action(run)).catch_unwind()).await {
-                Ok(Ok(outcome)) => outcome,
-                Ok(Err(_)) => Outcome::Retry { reason: "the step panicked".to_owned() },
-                Err(_) => Outcome::Retry { reason: "TIMEOUT".to_owned() },
-            };
+        let guarded = std::panic::AssertUnwindSafe(action(run).instrument(span)).catch_unwind();
+        let outcome = match tokio::time::timeout(timeout, guarded).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Outcome::Retry { reason: "the step panicked".to_owned() },
+            Err(_) => Outcome::Retry { reason: "TIMEOUT".to_owned() },
+        };
         metrics::histogram!("saga_step_duration_seconds", "kind" => definition.kind,
-            "step" => step_name(definition, at.step), "phase" => phase)
+            "step" => name, "phase" => phase)
         .record(start.elapsed().as_secs_f64());
         outcome
     }

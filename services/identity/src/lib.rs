@@ -12,8 +12,10 @@ pub mod seed;
 mod store;
 
 use fault::Fault;
+use futures::FutureExt;
+use outbox::Relay;
 use pg::{Pg, Target};
-use serve::{Boot, Mount};
+use serve::{Boot, Job, Mount};
 
 pub use logic::policy::{UpdatePolicy, defaults};
 pub use logic::roles::PLATFORM;
@@ -33,6 +35,7 @@ pub const MIGRATIONS: diesel_migrations::EmbeddedMigrations =
 /// When the database's address cannot be used.
 pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
     let pg = Pg::connect("identity", &Target::new(boot.database.clone()), boot.pool_size)?;
-    let identity = Identity::new(pg, boot.pages(), boot.settings.user_token_ttl);
-    Ok(Mount { name: "identity", routes: api::routes(identity), jobs: Vec::new() })
+    let identity = Identity::new(pg.clone(), boot.pages(), boot.settings.user_token_ttl);
+    let relay = Job::new("identity.relay", move |cancel| Relay::new(pg.clone()).run(cancel).boxed());
+    Ok(Mount { name: "identity", routes: api::routes(identity), jobs: vec![relay] })
 }

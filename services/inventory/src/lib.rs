@@ -18,8 +18,10 @@ mod stock;
 mod store;
 
 use fault::Fault;
+use futures::FutureExt;
+use outbox::Relay;
 use pg::{Pg, Target};
-use serve::{Boot, Mount};
+use serve::{Boot, Job, Mount};
 
 pub use commands::{AdjustStock, ConsumeReservation, Inventory, ReserveStock, UpdateProduct};
 pub use product::{Address, NewProduct, Product, Warehouse};
@@ -38,6 +40,8 @@ pub const MIGRATIONS: diesel_migrations::EmbeddedMigrations =
 /// When the database's address cannot be used.
 pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
     let pg = Pg::connect("inventory", &Target::new(boot.database.clone()), boot.pool_size)?;
-    let inventory = Inventory::new(pg, boot.pages());
-    Ok(Mount { name: "inventory", routes: api::routes(inventory.clone()), jobs: vec![handlers::sweeper(inventory)] })
+    let inventory = Inventory::new(pg.clone(), boot.pages());
+    let relay = Job::new("inventory.relay", move |cancel| Relay::new(pg.clone()).run(cancel).boxed());
+    let jobs = vec![relay, handlers::sweeper(inventory.clone())];
+    Ok(Mount { name: "inventory", routes: api::routes(inventory), jobs })
 }
