@@ -1,4 +1,5 @@
 //! Tests of the system as a whole, in one binary: its house rules here, everything that runs it beside them.
 
 mod house;
+mod journey;
 mod matrix;

@@ -50,21 +50,20 @@ struct Dev(Child);
 
 impl Dev {
     fn start(args: &[&str]) -> (Self, serde_json::Value) {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ordermesh"))
-            .args(["dev", "--random-ports", "--seed", "none", "--output", "json"])
-            .args(args)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ordermesh"));
+        command.args(["dev", "--random-ports", "--seed", "none", "--output", "json"]).args(args);
+        let mut dev = Self(command.stdout(Stdio::piped()).spawn().expect("the executable was built"));
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        (Self(child), serde_json::from_str(&line).expect("one line of JSON when it is ready"))
+        BufReader::new(dev.0.stdout.take().expect("stdout is a pipe"))
+            .read_line(&mut line)
+            .expect("dev says when it is ready");
+        (dev, serde_json::from_str(&line).expect("one line of JSON when it is ready"))
     }
 
     fn signal(&mut self, name: &str) -> Option<i32> {
-        let sent = Command::new("kill").args([name, &self.0.id().to_string()]).status().unwrap();
+        let sent = Command::new("kill").args([name, &self.0.id().to_string()]).status().expect("kill is there");
         assert!(sent.success());
-        self.0.wait().unwrap().code()
+        self.0.wait().expect("it is our child").code()
     }
 }
 

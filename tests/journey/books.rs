@@ -86,11 +86,12 @@ impl Books {
         })
     }
 
-    /// Orders by state, for a report.
-    pub fn states(&self) -> BTreeMap<&'static str, usize> {
+    /// Orders by state and reason, for a report.
+    pub fn states(&self) -> BTreeMap<String, usize> {
         let mut states = BTreeMap::new();
         for (_, order) in &self.orders {
-            *states.entry(order.state().as_str_name()).or_default() += 1;
+            let state = order.state().as_str_name().trim_start_matches("ORDER_STATE_");
+            *states.entry(format!("{state} {}", order.state_reason)).or_default() += 1;
         }
         states
     }
@@ -273,7 +274,8 @@ impl Books {
                 if is("authorized") != is("captured") + is("voided") || is("captured") != is("refunded") {
                     say(format!("money is held or was kept: {payment}"));
                 }
-                if !payment.is_null() && ["PROCESSING", "UNKNOWN", "REQUIRES_ACTION"].contains(&text(&payment, "state")) {
+                if !payment.is_null() && ["PROCESSING", "UNKNOWN", "REQUIRES_ACTION"].contains(&text(&payment, "state"))
+                {
                     say(format!("its payment is {}", text(&payment, "state")));
                 }
                 if [1, 2, 3].contains(&number(&reservation["state"])) {

@@ -7,7 +7,6 @@ use anyhow::{Context as _, Result, bail};
 use diesel::QueryableByName;
 use diesel::sql_types::{Jsonb, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
-use futures::future::BoxFuture;
 use ids::TenantId;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -19,7 +18,7 @@ use uuid::Uuid;
 use super::books::{Books, Ledgers};
 
 /// Longest wait for what the system does by itself.
-pub const PATIENCE: Duration = Duration::from_secs(40);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The system of faults lives ten times as fast as the world, so that every state can be seen.
 const SPEED: f64 = 10.0;
 
@@ -139,8 +138,7 @@ impl World {
     /// Waits until our tables and the outside world's ledgers say the same about this shop.
     pub async fn books_agree(&self) -> Result<()> {
         let agree = eventually(PATIENCE, || async {
-            let ledgers =
-                Ledgers::read(&self.system.payments(), &self.system.wms(), &self.system.carrier()).await?;
+            let ledgers = Ledgers::read(&self.system.payments(), &self.system.wms(), &self.system.carrier()).await?;
             let mut conn = self.system.db.admin().await?;
             let differences = Books::read(&mut conn, self.tenant()).await?.differences(&ledgers);
             anyhow::ensure!(differences.is_empty(), "{}", differences.join("\n"));
@@ -167,6 +165,11 @@ impl Faulty {
         Ok(faulty)
     }
 
+    /// Another shop in the same system.
+    pub async fn another(&self, slug: &str) -> Result<World> {
+        World::within(self.world.system, slug).await
+    }
+
     /// No faults any more.
     pub async fn mend(&self) -> Result<()> {
         let system = self.world.system;
@@ -177,8 +180,13 @@ impl Faulty {
     }
 
     /// Runs what calls services within the process where their connections live.
-    pub async fn inside<T: Send + 'static>(&self, work: BoxFuture<'static, Result<T>>) -> Result<T> {
-        RUNTIME.get().context("the system was started")?.spawn(work).await?
+    pub async fn inside<T, F>(&self, work: impl FnOnce() -> F + Send + 'static) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>>,
+    {
+        let runtime = RUNTIME.get().context("the system was started")?.handle().clone();
+        tokio::task::spawn_blocking(move || runtime.block_on(work())).await?
     }
 }
 

@@ -93,8 +93,15 @@ impl fmt::Display for Figures {
             median(self.rounds.iter().map(|round| cpu(&round.drive_cpu) / round.driven.orders as f64 * 1e6))
         };
         writeln!(f, "# Benchmarks\n")?;
-        writeln!(f, "Written by `make bench`: release build, {} rounds interleaved, medians, one machine for load", self.rounds.len())?;
-        writeln!(f, "generator, server, simulators and PostgreSQL (fsync on). Ratios hold between machines; figures do not.\n")?;
+        writeln!(
+            f,
+            "Written by `make bench`: release build, {} rounds interleaved, medians, one machine for load",
+            self.rounds.len()
+        )?;
+        writeln!(
+            f,
+            "generator, server, simulators and PostgreSQL (fsync on). Ratios hold between machines; figures do not.\n"
+        )?;
         writeln!(f, "b/a = {:.2}", of(Round::accepted_ratio))?;
         writeln!(f, "c/a = {:.2}", of(Round::driven_ratio))?;
         writeln!(f, "b/batch = {:.2}\n", of(Round::batch_ratio))?;
@@ -107,7 +114,9 @@ impl fmt::Display for Figures {
         row("a: placements/s, PostgreSQL alone, one transaction each, 32 connections", |round| round.single)?;
         row("placements/s, PostgreSQL alone, batches of 50", |round| round.batch)?;
         row("b: orders accepted/s through REST, 64 clients, sagas running beside", |round| round.accepted)?;
-        row("c: orders driven to FULFILLMENT_PENDING/s, simulators answering at once", |round| round.driven.per_second())?;
+        row("c: orders driven to FULFILLMENT_PENDING/s, simulators answering at once", |round| {
+            round.driven.per_second()
+        })?;
         writeln!(f, "\n| CPU per order, µs | server | PostgreSQL | simulators |\n|---|---|---|---|")?;
         writeln!(
             f,
@@ -128,7 +137,13 @@ impl fmt::Display for Figures {
         for (name, Percentiles { p50, p95, p99 }) in [("create order", create), ("get order", get), ("stock", stock)] {
             writeln!(f, "| {name} | {p50:.1} | {p95:.1} | {p99:.1} |")?;
         }
-        writeln!(f, "\n`serve all`: ready after {:.2} s, {} MB resident idle, {} MB after the load; {} orders stored.",
-            self.ready.as_secs_f64(), self.idle_mb, self.busy_mb, self.orders)
+        writeln!(
+            f,
+            "\n`serve all`: ready after {:.2} s, {} MB resident idle, {} MB after the load; {} orders stored.",
+            self.ready.as_secs_f64(),
+            self.idle_mb,
+            self.busy_mb,
+            self.orders
+        )
     }
 }

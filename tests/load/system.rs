@@ -11,6 +11,7 @@ use cluster::{Cluster, Options};
 use diesel::QueryableByName;
 use diesel::sql_types::BigInt;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+use futures::{StreamExt as _, TryStreamExt as _};
 use ordermesh::platform::{Database, Platform, PlatformConfig, Secrets};
 use ordermesh::rest::Rest;
 use ordermesh::{defaults, seed};
@@ -208,9 +209,7 @@ async fn fill(cluster: &Cluster, work: &Path) -> Result<()> {
     for tenant in seed::TENANTS {
         let admin = anonymous.login(&seed::login(tenant, "admin")).await?;
         let products = (0..SKUS).map(|number| product(&admin, number));
-        for batch in futures::future::join_all(products).await {
-            batch?;
-        }
+        futures::stream::iter(products).buffer_unordered(32).try_collect::<()>().await?;
     }
     platform.shutdown().await
 }
@@ -224,7 +223,7 @@ async fn product(admin: &Rest, number: usize) -> Result<()> {
     let price = json!({"currencyCode": "USD", "amountMinor": "1999"});
     let body = json!({"sku": sku, "displayName": format!("Load {number}"), "prices": [price], "weightGrams": 100});
     admin.post("/api/v1/products", &body, None).await?;
-    let stock = json!({"warehouse": "EAST", "onHandDelta": 1_000_000, "reason": "bench"});
+    let stock = json!({"warehouse": "OAK", "onHandDelta": 1_000_000, "reason": "bench"});
     admin.post(&format!("/api/v1/inventory/{sku}:adjust"), &stock, Some(&sku)).await?;
     Ok(())
 }

@@ -108,9 +108,7 @@ const INVENTORY: &[(&str, Make)] = &[
         let product = Some(product(known.sku.clone()));
         inventory::v1::UpdateProductRequest { product, etag: String::new() }.encode_to_vec()
     }),
-    ("ProductService/GetProduct", |known| {
-        inventory::v1::GetProductRequest { sku: known.sku.clone() }.encode_to_vec()
-    }),
+    ("ProductService/GetProduct", |known| inventory::v1::GetProductRequest { sku: known.sku.clone() }.encode_to_vec()),
     ("ProductService/ListProducts", |_| {
         inventory::v1::ListProductsRequest { page_size: 10, page_token: String::new() }.encode_to_vec()
     }),

@@ -24,6 +24,8 @@ static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 /// Services of the mesh, and one that is none.
 pub(super) const SERVICES: [&str; 7] =
     ["order", "inventory", "payment", "fulfillment", "shipping", "identity", "stranger"];
+/// What a webhook without a provider's signature is told, after the gate has let it through.
+pub(super) const OWN_REFUSAL: &str = "WEBHOOK_SIGNATURE";
 /// Life of a token of a test.
 const TOKEN_LIFE: Duration = Duration::from_secs(60 * 60);
 
@@ -193,7 +195,7 @@ impl World {
 
     /// Rows of the shop in every table that has a tenant: "om_order.orders" and their number.
     pub(super) async fn rows(&self, of: &Known) -> Vec<(String, i64)> {
-        rows(&self.sql("ordermesh").await, of.tenant_id()).await.expect("the superuser may count")
+        rows(&self.sql(cluster::ADMIN).await, of.tenant_id()).await.expect("the superuser may count")
     }
 }
 
@@ -224,7 +226,7 @@ async fn rows(client: &Client, tenant: TenantId) -> Result<Vec<(String, i64)>> {
 
 /// The key that identity signs with; reading it is the test's privilege.
 async fn signing_key(system: &System) -> Result<SigningKey> {
-    let client = connect(&system.db.target().url("ordermesh")).await?;
+    let client = connect(&system.db.target().url(cluster::ADMIN)).await?;
     let newest = "SELECT kid, pkcs8 FROM om_identity.signing_keys ORDER BY generation DESC LIMIT 1";
     let row = client.query_one(newest, &[]).await?;
     Ok(SigningKey::from_pkcs8(row.get::<_, String>(0), row.get(1))?)

@@ -7,6 +7,11 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use crate::{DOMAIN, Fault, Kind, Violation};
 
+/// A refusal travels in headers, of which a client takes 16 KiB at most (hyper's default), in base64.
+const MOST_VIOLATIONS: usize = 8 * 1024;
+/// Longest text that is repeated to a caller, bytes.
+const LONGEST_TEXT: usize = 256;
+
 impl Kind {
     /// The gRPC code of the kind.
     pub const fn code(self) -> Code {
@@ -54,21 +59,49 @@ impl From<Fault> for Status {
         }
         let inner = *fault.0;
         let mut details = ErrorDetails::new();
-        details.set_error_info(inner.reason, DOMAIN, inner.metadata.into_iter().collect::<HashMap<_, _>>());
+        let mut metadata: HashMap<_, _> =
+            inner.metadata.into_iter().map(|(key, value)| (key, shortened(value))).collect();
         if !inner.violations.is_empty() {
-            let violations = inner.violations.into_iter().map(|violation| FieldViolation {
-                field: violation.field,
-                // tonic-types has no room for the reason of a field (AIP-193 has): it travels in front.
-                description: format!("{}: {}", violation.reason, violation.description),
-                ..FieldViolation::default()
-            });
-            details.set_bad_request(violations.collect::<Vec<_>>());
+            let all = inner.violations.len();
+            let violations = fitting(inner.violations);
+            if violations.len() < all {
+                metadata.insert("more_violations".to_owned(), (all - violations.len()).to_string());
+            }
+            details.set_bad_request(violations);
         }
+        details.set_error_info(inner.reason, DOMAIN, metadata);
         if let Some(wait) = inner.retry_after {
             details.set_retry_info(Some(wait));
         }
-        Self::with_error_details(inner.kind.code(), inner.message, details)
+        Self::with_error_details(inner.kind.code(), shortened(inner.message), details)
     }
+}
+
+/// Wrong fields as they travel, as many as there is room for.
+fn fitting(violations: Vec<Violation>) -> Vec<FieldViolation> {
+    let mut room = MOST_VIOLATIONS;
+    let sent = violations.into_iter().map(|violation| FieldViolation {
+        field: shortened(violation.field),
+        // tonic-types has no room for the reason of a field (AIP-193 has): it travels in front.
+        description: shortened(format!("{}: {}", violation.reason, violation.description)),
+        ..FieldViolation::default()
+    });
+    let fits = move |sent: &FieldViolation| {
+        let left = room.checked_sub(sent.field.len() + sent.description.len() + 8);
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    sent.take_while(fits).collect()
+}
+
+/// The start of a text that repeats what a caller sent.
+fn shortened(mut text: String) -> String {
+    if text.len() > LONGEST_TEXT {
+        let end = (0..=LONGEST_TEXT).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 impl From<Status> for Fault {
@@ -126,6 +159,22 @@ mod tests {
         let fields: Vec<_> = back.violations().iter().map(|v| (v.field.as_str(), v.reason.as_ref())).collect();
         assert_eq!(fields, [("items[0].sku", "UNKNOWN_SKU"), ("currency_code", "UNKNOWN_CURRENCY")]);
         assert_eq!(back.violations()[0].description, "no such product: X");
+    }
+
+    #[test]
+    fn a_refusal_fits_into_the_headers_that_carry_it() {
+        let mut wrong = Violations::default();
+        for index in 0..5_000 {
+            wrong.add(format!("items[{index}].sku"), "UNKNOWN_SKU", "é".repeat(10_000));
+        }
+        let fault = Fault::from(wrong).with("asked", "x".repeat(10_000));
+        let status = Status::from(fault);
+        assert!(status.details().len() < 10 * 1024, "{}", status.details().len());
+        assert!(status.message().len() < 300);
+        let back = Fault::from(status);
+        let told = back.violations().len();
+        assert!(told > 10);
+        assert_eq!(back.metadata()["more_violations"], (5_000 - told).to_string());
     }
 
     #[test]

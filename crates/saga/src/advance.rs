@@ -104,9 +104,10 @@ fn after_do(definition: &Definition, at: &Picture, outcome: Outcome) -> Next {
         }
         Outcome::Retry { reason } if at.attempts + 1 < step.tries => retry(at, step.backoff, reason),
         Outcome::Retry { reason } if !step.forward_only => turn_back(at, &reason),
-        Outcome::Retry { reason } | Outcome::Rejected { reason, .. } | Outcome::Attention { reason } => {
-            still(at, "attention", Duration::ZERO, "ATTENTION", reason)
-        }
+        Outcome::Retry { reason }
+        | Outcome::Rejected { reason, .. }
+        | Outcome::Resume { reason, .. }
+        | Outcome::Attention { reason } => still(at, "attention", Duration::ZERO, "ATTENTION", reason),
     }
 }
 
@@ -131,6 +132,13 @@ fn after_undo(definition: &Definition, at: &Picture, outcome: Outcome) -> Next {
         }
         Outcome::Retry { reason } if at.attempts + 1 < TRIES => retry(at, BACKOFF, reason),
         Outcome::Wait { at_most, .. } => retry(at, (at_most, at_most), "the undo must wait".to_owned()),
+        Outcome::Resume { reason, state, append } => Next {
+            undoing: false,
+            attempts: 0,
+            state,
+            append,
+            ..still(at, "running", Duration::ZERO, "REJECTED", reason)
+        },
         Outcome::Retry { reason } | Outcome::Rejected { reason, .. } | Outcome::Attention { reason } => {
             still(at, "attention", Duration::ZERO, "ATTENTION", reason)
         }
@@ -263,6 +271,16 @@ mod tests {
         let last = next(&closing, &at(0, true, 0), Outcome::done(Value::Null));
         assert_eq!((last.step, last.status), (-1, "running"));
         assert_eq!(next(&closing, &at(-1, true, 0), Outcome::done(Value::Null)).status, "compensated");
+    }
+
+    #[test]
+    fn a_step_that_cannot_be_taken_back_is_done_after_all() {
+        let resume = || Outcome::Resume { reason: "TOO_LATE".into(), state: Value::Null, append: None };
+        let next_of = |undoing| next(&table(false), &at(1, undoing, 3), resume());
+        let resumed = next_of(true);
+        assert_eq!((resumed.step, resumed.undoing, resumed.status, resumed.attempts), (1, false, "running", 0));
+        assert!(resumed.goes_on());
+        assert_eq!(next_of(false).status, "attention", "nothing was being taken back");
     }
 
     #[test]

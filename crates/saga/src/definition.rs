@@ -72,6 +72,15 @@ pub enum Outcome {
         /// Why.
         reason: String,
     },
+    /// Only of the first undo: the step cannot be taken back any more, so the saga goes on with it after all.
+    Resume {
+        /// Why.
+        reason: String,
+        /// What the step sees when it runs again.
+        state: Value,
+        /// What became true.
+        append: Option<Append>,
+    },
     /// A person must decide.
     Attention {
         /// Why.

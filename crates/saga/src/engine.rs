@@ -350,6 +350,9 @@ impl Picture {
     fn follow(&mut self, next: Next) {
         self.seq += 1;
         self.step = next.step;
+        if self.undoing && !next.undoing {
+            self.undo_reason = None;
+        }
         self.undoing = next.undoing;
         self.attempts = next.attempts;
         self.state = next.state;

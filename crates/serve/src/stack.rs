@@ -11,7 +11,7 @@ use crate::Peer;
 use crate::auth::Verifier;
 use crate::layers::deadline::Deadline;
 use crate::layers::trace::Trace;
-use crate::layers::{Request, gate, idempotency, rescue};
+use crate::layers::{Request, codec, gate, idempotency, rescue};
 
 /// How much a service takes on at once.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +47,8 @@ pub(crate) fn around(routes: Routes, verifier: Arc<Verifier>, limits: Limits, cl
         .filter_async(idempotency::recognise)
         // From here on there is a `ctx::Open` and no handler can be reached without one.
         .filter(idempotency::admit)
+        // Bytes that are no message are the caller's mistake, which tonic would call ours.
+        .map_response(codec::blame_caller)
         .service(routes.prepare());
     Peer::new(stack)
 }

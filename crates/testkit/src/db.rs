@@ -86,7 +86,6 @@ pub(crate) fn shared() -> Result<&'static Cluster> {
         if std::env::var_os("KEEP").is_some() {
             keep(&cluster);
         }
-        keep_when_a_test_fails();
         Ok(cluster)
     });
     cluster.as_ref().map_err(|error| anyhow::anyhow!(error.clone()))
@@ -104,7 +103,9 @@ async fn prepare(cluster: &'static Cluster, template: &str, sources: Vec<Source>
     tokio::task::spawn_blocking(move || migrated.join()).await?.map_err(|_| anyhow::anyhow!("migration panicked"))?
 }
 
-fn keep_when_a_test_fails() {
+/// Where a failing test does not drop its database, because it shares it.
+#[cfg(feature = "system")]
+pub(crate) fn keep_when_anything_panics() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         before(panic);
@@ -114,10 +115,20 @@ fn keep_when_a_test_fails() {
     }));
 }
 
+impl Drop for Db {
+    // A test that fails unwinds through its database; a panic that a test provokes elsewhere does not.
+    fn drop(&mut self) {
+        if let (true, Some(Ok(cluster))) = (std::thread::panicking(), CLUSTER.get()) {
+            eprintln!("database of the failed test: {}", self.name);
+            keep(cluster);
+        }
+    }
+}
+
 fn keep(cluster: &Cluster) {
     static ONCE: OnceLock<()> = OnceLock::new();
     ONCE.get_or_init(|| match cluster.keep() {
-        Ok(()) => eprintln!("database kept: ordermesh cluster at {}", cluster.root().display()),
+        Ok(()) => eprintln!("the database of failed tests is kept in {}", cluster.root().display()),
         Err(error) => eprintln!("database not kept: {error}"),
     });
 }

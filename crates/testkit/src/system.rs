@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::Db;
+use crate::db::keep_when_anything_panics;
 
 static SHARED: OnceCell<System> = OnceCell::const_new();
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
@@ -56,6 +57,7 @@ impl System {
     /// When it does not start.
     pub async fn shared() -> Result<&'static Self> {
         let start = || async {
+            keep_when_anything_panics();
             let build = || Runtime::new().expect("the system gives threads");
             RUNTIME.get_or_init(build).spawn(Self::start(0.0)).await.context("the start panicked")?
         };

@@ -182,9 +182,17 @@ BEGIN
 END $$;
 
 -- Moves events below the horizon to the bus, in order; -1 when another process is at it.
+--
+-- A transaction may get its number early and append late: then a later version has the smaller number. So a batch never
+-- ends between two versions of a stream in the wrong order: it grows behind its limit, and stops before an event whose
+-- predecessor is above the horizon.
 CREATE FUNCTION relay(p_limit int) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
   c relay_cursor%ROWTYPE;
+  horizon xid8;
+  wanted int := p_limit;
+  upto record;
+  early record;
   moved int;
 BEGIN
   -- A look without a lock first: an idle relay must not write.
@@ -199,10 +207,30 @@ BEGIN
   IF NOT FOUND THEN
     RETURN -1;
   END IF;
+  horizon := pg_snapshot_xmin(pg_current_snapshot());
+  LOOP
+    SELECT b.xid, b.gpos, b.n INTO upto FROM (
+      SELECT e.xid, e.gpos, row_number() OVER (ORDER BY e.xid, e.gpos) AS n FROM events e
+      WHERE (e.xid, e.gpos) > (c.xid, c.gpos) AND e.xid < horizon ORDER BY e.xid, e.gpos LIMIT wanted) b
+      ORDER BY b.n DESC LIMIT 1;
+    IF NOT FOUND THEN
+      RETURN 0;
+    END IF;
+    LOOP
+      SELECT b.xid, b.gpos INTO early FROM events b
+        JOIN events e ON e.tenant_id = b.tenant_id AND e.stream_id = b.stream_id AND e.version = b.version - 1
+        WHERE (b.xid, b.gpos) > (c.xid, c.gpos) AND (b.xid, b.gpos) <= (upto.xid, upto.gpos)
+          AND (e.xid, e.gpos) > (upto.xid, upto.gpos)
+        ORDER BY b.xid, b.gpos LIMIT 1;
+      EXIT WHEN NOT FOUND OR upto.n = wanted;
+      upto.xid := early.xid;
+      upto.gpos := early.gpos - 1;
+    END LOOP;
+    EXIT WHEN early IS NULL;
+    wanted := wanted * 2;
+  END LOOP;
   WITH batch AS (
-    SELECT * FROM events e
-    WHERE (e.xid, e.gpos) > (c.xid, c.gpos) AND e.xid < pg_snapshot_xmin(pg_current_snapshot())
-    ORDER BY e.xid, e.gpos LIMIT p_limit
+    SELECT * FROM events e WHERE (e.xid, e.gpos) > (c.xid, c.gpos) AND (e.xid, e.gpos) <= (upto.xid, upto.gpos)
   ), sent AS (
     INSERT INTO om_bus.log (shard, topic, tenant_id, stream_id, version, event_id, type, payload, meta, occurred_at)
       SELECT abs(hashtext(b.stream_id::text)::bigint % 8), b.topic, b.tenant_id, b.stream_id, b.version, b.event_id, b.type, b.payload,
@@ -268,6 +296,8 @@ BEGIN
     END IF;
     UPDATE sagas SET seq = seq + 1, step = (item->>'step')::smallint, phase = item->>'phase', status = item->>'status',
         attempts = (item->>'attempts')::int, state = item->'state',
+        -- Going on after all: the wish to undo was heard and refused.
+        undo_reason = CASE WHEN phase = 'undo' AND item->>'phase' = 'do' THEN NULL ELSE undo_reason END,
         wake_at = CASE WHEN signals > (item->>'signals')::int THEN now()
                        ELSE now() + (item->>'delay_ms')::bigint * interval '1 ms' END
       WHERE tenant_id = p_tenant AND saga_id = row.saga_id;

@@ -13,6 +13,7 @@ pub mod update_order;
 pub mod verify_order;
 pub mod watch_order;
 
+use fault::Fault;
 use serve::page::Pages;
 
 use crate::infra::catalog::Catalog;
@@ -30,4 +31,13 @@ pub struct App {
     pub placements: Placements,
     /// Page tokens.
     pub pages: Pages,
+}
+
+/// How often a decision is made when somebody else changes the order at the same moment (ORD-36).
+const TURNS: usize = 4;
+
+/// Whether the order moved under a decision, which is then made again on the order as it is now: a caller who named a
+/// version hears that it is stale, as if he had come a moment later.
+fn overtaken<T>(decided: &Result<T, Fault>) -> bool {
+    decided.as_ref().is_err_and(|fault| fault.reason() == "VERSION_CONFLICT")
 }

@@ -1,5 +1,6 @@
 //! The layers of the stack, one file each; their order is in `stack.rs`.
 
+pub(crate) mod codec;
 pub(crate) mod deadline;
 pub(crate) mod gate;
 pub(crate) mod idempotency;

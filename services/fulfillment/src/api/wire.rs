@@ -37,8 +37,9 @@ fn id<T: FromStr<Err = ids::IdError>>(field: &'static str, text: &str) -> Result
 pub(crate) fn create(request: pb::CreateFulfillmentRequest, ctx: &Ctx) -> Result<Create, Fault> {
     let mut wrong = Violations::default();
     let order = order_id(&request.order_id).map_err(|_| wrong.add("order_id", "INVALID_ID", "not an order id"));
-    if request.warehouse.is_empty() || request.warehouse.len() > 32 {
-        wrong.add("warehouse", "INVALID_WAREHOUSE", "must have 1 to 32 characters");
+    let of_code = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'-';
+    if !(1..=32).contains(&request.warehouse.len()) || !request.warehouse.bytes().all(of_code) {
+        wrong.add("warehouse", "INVALID_WAREHOUSE", "must be 1 to 32 of A-Z, 0-9 and hyphen");
     }
     if !SERVICES.contains(&request.shipping_service.as_str()) {
         wrong.add("shipping_service", "UNKNOWN_SERVICE", "must be STANDARD, EXPRESS or OVERNIGHT");
@@ -69,9 +70,11 @@ fn lines(lines: Vec<pb::FulfillmentLine>, wrong: &mut Violations) -> Vec<Line> {
     if lines.is_empty() || lines.len() > MOST_LINES {
         wrong.add("lines", "INVALID_LINES", format!("must have 1 to {MOST_LINES} lines"));
     }
+    let of_sku = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     for (index, line) in lines.iter().enumerate().take(MOST_LINES) {
-        if line.sku.is_empty() || line.sku.len() > 64 {
-            wrong.add(format!("lines[{index}].sku"), "INVALID_SKU", "must have 1 to 64 characters");
+        if !(1..=64).contains(&line.sku.len()) || !line.sku.bytes().all(of_sku) {
+            let text = "must be 1 to 64 of A-Z, a-z, 0-9, dot, hyphen and underscore";
+            wrong.add(format!("lines[{index}].sku"), "INVALID_SKU", text);
         }
         if line.quantity < 1 {
             wrong.add(format!("lines[{index}].quantity"), "INVALID_QUANTITY", "must be at least 1");
@@ -85,19 +88,32 @@ fn address(address: Option<common::Address>, wrong: &mut Violations) -> Option<A
         wrong.add("ship_to", "REQUIRED", "must be given");
         return None;
     };
-    let required = [
-        ("ship_to.recipient", &address.recipient),
-        ("ship_to.line1", &address.line1),
-        ("ship_to.city", &address.city),
-        ("ship_to.country_code", &address.country_code),
+    let texts = [
+        ("ship_to.recipient", &address.recipient, 1, 200),
+        ("ship_to.line1", &address.line1, 1, 200),
+        ("ship_to.line2", &address.line2, 0, 200),
+        ("ship_to.city", &address.city, 1, 100),
+        ("ship_to.region", &address.region, 0, 40),
+        ("ship_to.postal_code", &address.postal_code, 0, 20),
+        ("ship_to.country_code", &address.country_code, 2, 2),
     ];
-    for (field, text) in required {
-        if text.trim().is_empty() {
+    for (field, text, least, most) in texts {
+        let length = text.trim().chars().count();
+        if length < least {
             wrong.add(field, "REQUIRED", "must be given");
+        } else if text.chars().count() > most {
+            wrong.add(field, "TOO_LONG", format!("must have at most {most} characters"));
+        } else if has_control(text) {
+            // The warehouse system's XML has no room for them (XML 1.0 section 2.2), nor has PostgreSQL for NUL.
+            wrong.add(field, "CONTROL_CHARACTER", "must have no control characters");
         }
     }
     let common::Address { recipient, line1, line2, city, region, postal_code, country_code } = address;
     Some(Address { recipient, line1, line2, city, region, postal_code, country_code })
+}
+
+fn has_control(text: &str) -> bool {
+    text.chars().any(char::is_control)
 }
 
 fn amount(amount: Option<common::Money>, wrong: &mut Violations) -> Option<Amount> {
@@ -120,6 +136,8 @@ pub(crate) fn ship(request: pb::ShipFulfillmentRequest) -> Result<Ship, Fault> {
     for (field, text) in [("carrier", &request.carrier), ("tracking_number", &request.tracking_number)] {
         if text.len() > LONGEST_NAME {
             wrong.add(field, "TOO_LONG", format!("must have at most {LONGEST_NAME} characters"));
+        } else if has_control(text) {
+            wrong.add(field, "CONTROL_CHARACTER", "must have no control characters");
         }
     }
     wrong.finish()?;

@@ -7,8 +7,8 @@ use futures::FutureExt;
 use ids::OrderId;
 use pg::Conn;
 
-use crate::app::App;
 use crate::app::get_order::visible;
+use crate::app::{App, TURNS, overtaken};
 use crate::domain::order::{Order, Refusal};
 use crate::infra::store::{Store, not_found};
 
@@ -35,7 +35,17 @@ impl App {
             wrong.add("reason", "REASON_INVALID", "1 to 200 characters, no control characters");
         }
         wrong.finish()?;
-        let (tenant, ctx) = (ctx.tenant, ctx.clone());
+        for _ in 1..TURNS {
+            let decided = self.cancel_once(ctx, &command).await;
+            if !overtaken(&decided) {
+                return decided;
+            }
+        }
+        self.cancel_once(ctx, &command).await
+    }
+
+    async fn cancel_once(&self, ctx: &Ctx, command: &CancelOrder) -> Result<wire::Order, Fault> {
+        let (tenant, ctx, command) = (ctx.tenant, ctx.clone(), command.clone());
         let changed = self.store.pg.tx("order.cancel", tenant, move |conn: &mut Conn| {
             let (ctx, command) = (ctx.clone(), command.clone());
             async move {

@@ -96,7 +96,7 @@ impl Steps {
         let request = ReleaseReservationRequest { order_id: order_id(&run).to_string() };
         let mut client = ReservationServiceClient::new(self.peers.to("inventory"));
         let answer = client.release_reservation(self.peers.request_keyed(&run.ctx, &run.key, request)).await;
-        undone(answer, run)
+        Ok(undone(answer, run))
     }
 
     async fn authorize(self, run: Run) -> Try {
@@ -137,7 +137,7 @@ impl Steps {
         let request = VoidPaymentRequest { order_id: order_id(&run).to_string() };
         let mut client = PaymentServiceClient::new(self.peers.to("payment"));
         let answer = client.void_payment(self.peers.request_keyed(&run.ctx, &run.key, request)).await;
-        undone(answer, run)
+        Ok(undone(answer, run))
     }
 
     async fn confirm_reservation(self, run: Run) -> Try {
@@ -186,7 +186,22 @@ impl Steps {
         let request = CancelFulfillmentRequest { order_id: order_id(&run).to_string() };
         let mut client = FulfillmentServiceClient::new(self.peers.to("fulfillment"));
         let answer = client.cancel_fulfillment(self.peers.request_keyed(&run.ctx, &run.key, request)).await;
-        undone(answer, run)
+        match answer.map_err(Fault::from) {
+            Err(fault) if begun_everywhere(&fault) => self.too_late(run, &fault).await,
+            answer => Ok(undone(answer.map_err(tonic::Status::from), run)),
+        }
+    }
+
+    /// The warehouse has begun: a cancellation is taken back and the order goes on; any other undo is for a person.
+    async fn too_late(&self, run: Run, fault: &Fault) -> Try {
+        let order = self.order(&run).await?;
+        match order.reject_cancellation(fault.reason()) {
+            Ok(events) => {
+                let append = Some(append(&run.ctx, &order, &events));
+                Ok(Outcome::Resume { reason: fault.reason().to_owned(), state: run.state, append })
+            }
+            Err(_) => Ok(Outcome::Attention { reason: fault.to_string() }),
+        }
     }
 
     /// Everything is undone: the order says so.
@@ -280,17 +295,22 @@ fn append(ctx: &Ctx, order: &Order, events: &[OrderEvent]) -> Append {
 }
 
 /// An undo that the other side carried out, or could not yet.
-fn undone<R>(answer: Result<R, tonic::Status>, run: Run) -> Try {
+fn undone<R>(answer: Result<R, tonic::Status>, run: Run) -> Outcome {
     match answer {
-        Ok(_) => Ok(Outcome::done(run.state)),
+        Ok(_) => Outcome::done(run.state),
         Err(status) => {
             let fault = Fault::from(status);
-            Err(match fault.kind() {
+            match fault.kind() {
                 Kind::Precondition | Kind::Invalid | Kind::Denied => Outcome::Attention { reason: fault.to_string() },
                 _ => Outcome::Retry { reason: fault.to_string() },
-            })
+            }
         }
     }
+}
+
+/// Whether warehouses work on an order and none of them was called off.
+fn begun_everywhere(fault: &Fault) -> bool {
+    fault.reason() == "ORDER_IN_PICKING" && fault.metadata().get("cancelled").is_none_or(String::is_empty)
 }
 
 fn order_id(run: &Run) -> OrderId {

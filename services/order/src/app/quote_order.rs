@@ -51,14 +51,15 @@ impl App {
         rules::check_units(&basket.items, &policy, &mut wrong);
         let currency = currency(&basket.currency_code, &policy, &mut wrong);
         let skus: BTreeSet<&str> = basket.items.iter().map(|item| item.sku.as_str()).collect();
-        let known: BTreeSet<&str> =
-            skus.into_iter().filter(|sku| (1..=64).contains(&sku.len())).take(rules::MAX_LINES).collect();
+        let known: BTreeSet<&str> = skus.into_iter().filter(|sku| rules::is_sku(sku)).take(rules::MAX_LINES).collect();
         let products = self.catalog.products(ctx, &known).await?;
         let mut lines = Vec::with_capacity(basket.items.len());
         let mut items = Vec::with_capacity(basket.items.len());
         for (index, item) in basket.items.iter().enumerate().take(rules::MAX_LINES) {
             let Some(product) = products.get(&item.sku) else {
-                wrong.add(format!("items[{index}].sku"), "UNKNOWN_SKU", format!("no product {:?}", item.sku));
+                if rules::is_sku(&item.sku) {
+                    wrong.add(format!("items[{index}].sku"), "UNKNOWN_SKU", format!("no product {:?}", item.sku));
+                }
                 continue;
             };
             let unit = product.prices.iter().find(|price| price.currency_code == basket.currency_code);

@@ -8,9 +8,9 @@ use futures::FutureExt;
 use ids::OrderId;
 use pg::Conn;
 
-use crate::app::App;
 use crate::app::cancel_order::{check_etag, refused};
 use crate::app::get_order::visible;
+use crate::app::{App, TURNS, overtaken};
 use crate::domain::rules;
 use crate::infra::store::{Store, not_found};
 
@@ -42,7 +42,17 @@ impl App {
             wrong.add("update_mask", "NOTHING_TO_CHANGE", "shipping_address, note or both");
         }
         wrong.finish()?;
-        let (tenant, ctx) = (ctx.tenant, ctx.clone());
+        for _ in 1..TURNS {
+            let decided = self.update_once(ctx, &command).await;
+            if !overtaken(&decided) {
+                return decided;
+            }
+        }
+        self.update_once(ctx, &command).await
+    }
+
+    async fn update_once(&self, ctx: &Ctx, command: &UpdateOrder) -> Result<wire::Order, Fault> {
+        let (tenant, ctx, command) = (ctx.tenant, ctx.clone(), command.clone());
         let changed = self.store.pg.tx("order.update", tenant, move |conn: &mut Conn| {
             let (ctx, command) = (ctx.clone(), command.clone());
             async move {

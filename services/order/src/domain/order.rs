@@ -237,6 +237,17 @@ impl Order {
         Ok(vec![OrderEvent::Cancelled(cancelled), status])
     }
 
+    /// A warehouse has begun: the cancellation came too late and the order goes on (`domain.md` 4.5 Cancel 2).
+    ///
+    /// # Errors
+    /// [`Refusal::State`] when nobody wants it cancelled.
+    pub fn reject_cancellation(&self, reason: &str) -> Result<Vec<OrderEvent>, Refusal> {
+        match self.state() {
+            OrderState::CancellationPending => Ok(vec![self.changed(OrderState::PaymentCompleted, reason)]),
+            state => Err(Refusal::State(state)),
+        }
+    }
+
     /// Changes address or remark (ORD-03).
     ///
     /// # Errors
@@ -322,15 +333,21 @@ impl Order {
         if from == to {
             return Err(Refusal::Already);
         }
-        if !may(from, to) {
+        // A step that was under way when the cancellation came must not lead the order on.
+        let leads_on = from == OrderState::CancellationPending && to != OrderState::Cancelled;
+        if leads_on || !may(from, to) {
             return Err(Refusal::State(from));
         }
-        Ok(OrderEvent::StatusChanged(wire::OrderStatusChanged {
+        Ok(self.changed(to, reason))
+    }
+
+    fn changed(&self, to: OrderState, reason: &str) -> OrderEvent {
+        OrderEvent::StatusChanged(wire::OrderStatusChanged {
             order_id: self.doc.id.clone(),
-            from: from.into(),
+            from: self.doc.state,
             to: to.into(),
             reason: reason.to_owned(),
-        }))
+        })
     }
 
     fn parts(

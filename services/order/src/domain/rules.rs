@@ -18,13 +18,20 @@ pub fn check_items(items: &[OrderItem], violations: &mut Violations) {
         violations.add("items", "TOO_MANY_LINES", format!("an order has at most {MAX_LINES} lines"));
     }
     for (index, item) in items.iter().enumerate().take(MAX_LINES) {
-        if item.sku.is_empty() || item.sku.len() > 64 {
-            violations.add(format!("items[{index}].sku"), "SKU_INVALID", "1 to 64 characters");
+        if !is_sku(&item.sku) {
+            let text = "1 to 64 of A-Z, a-z, 0-9, dot, hyphen and underscore";
+            violations.add(format!("items[{index}].sku"), "SKU_INVALID", text);
         }
         if item.quantity < 1 {
             violations.add(format!("items[{index}].quantity"), "QUANTITY_INVALID", "at least 1");
         }
     }
+}
+
+/// Whether a catalog could have such a SKU; what it could not have need not be asked for.
+pub fn is_sku(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    (1..=64).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 /// Checks the number of units against the tenant's limit (ORD-24, X5: units count).

@@ -45,7 +45,6 @@ define_sql_function! {
 }
 define_sql_function! {
     /// Stores a signed event once, with what it changes.
-    #[expect(clippy::too_many_arguments, reason = "one round trip carries the event and all it changes")]
     fn webhook_store(tenant: Uuid, provider: Text, event: Text, kind: Text, status: Text, body: Binary, payment: Nullable<Uuid>,
         revision: Integer, doc: Nullable<Jsonb>, types: Array<Text>, topics: Array<Text>, payloads: Array<Binary>,
         meta: Jsonb) -> Text;

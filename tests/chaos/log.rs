@@ -1,0 +1,217 @@
+//! The log under many writers whose transactions overlap: nothing is skipped, nothing doubled, no stream turned around.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use contract::Event as _;
+use contract::order::v1::OrderConfirmed;
+use ctx::{Cause, Ctx};
+use diesel::QueryableByName;
+use diesel::sql_types::{Double, Integer, Text, Uuid as SqlUuid};
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection as _};
+use eventlog::NewEvent;
+use fault::Fault;
+use futures::FutureExt;
+use futures::future::try_join_all;
+use ids::TenantId;
+use jiff::Timestamp;
+use outbox::{Consumer, Relay, Subscription};
+use pg::{Conn, Pg};
+use prost::Message as _;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use serde_json::Value;
+use testkit::{Db, eventually};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::journey::world::{number, rows, text};
+
+const WRITERS: u64 = 12;
+const APPENDS: usize = 40;
+const STREAMS: usize = 9;
+const SEEN: &str = "CREATE TABLE om_order.seen (tenant_id uuid NOT NULL, consumer text NOT NULL, stream uuid NOT NULL, \
+    version int NOT NULL, at bigint GENERATED ALWAYS AS IDENTITY); GRANT INSERT ON om_order.seen TO om_order";
+
+diesel::define_sql_function! {
+    /// Moves events to the bus.
+    fn relay(batch: Integer) -> Integer;
+}
+
+#[derive(QueryableByName)]
+struct Last {
+    #[diesel(sql_type = Integer)]
+    version: i32,
+}
+
+/// Appends events to streams that others append to as well, in transactions that take their time.
+async fn write(pg: Pg, tenant: TenantId, streams: Arc<Vec<Uuid>>, seed: u64) -> Result<usize> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut written = 0;
+    for _ in 0..APPENDS {
+        let stream = streams[rng.random_range(0..streams.len())];
+        let (before, after) = (rng.random_range(0.0..0.008), rng.random_range(0.0..0.008));
+        let count = rng.random_range(1..4);
+        let appended = pg.tx("test.append", tenant, move |conn: &mut Conn| {
+            append(conn, tenant, stream, count, before, after).boxed()
+        });
+        match appended.await.map_err(Fault::from) {
+            Ok(()) => written += count,
+            Err(fault) if fault.reason() == "VERSION_CONFLICT" => {}
+            Err(fault) => return Err(fault.into()),
+        }
+    }
+    Ok(written)
+}
+
+/// The transaction has its number before it looks at the stream, so that numbers and versions may disagree.
+async fn append(
+    conn: &mut Conn,
+    tenant: TenantId,
+    stream: Uuid,
+    count: usize,
+    before: f64,
+    after: f64,
+) -> Result<(), pg::Error> {
+    const BEGIN: &str = "SELECT pg_current_xact_id(), pg_sleep($1)";
+    const LAST: &str =
+        "SELECT coalesce(max(version), 0) AS version FROM events WHERE tenant_id = $1 AND stream_id = $2";
+    diesel::sql_query(BEGIN).bind::<Double, _>(before).execute(conn).await?;
+    let last: Last =
+        diesel::sql_query(LAST).bind::<SqlUuid, _>(tenant.uuid()).bind::<SqlUuid, _>(stream).get_result(conn).await?;
+    let ctx = Ctx::service("order", tenant, Cause::default(), Timestamp::now());
+    let payload = OrderConfirmed { order_id: "ord_1".to_owned() }.encode_to_vec();
+    let events = vec![NewEvent::new(OrderConfirmed::TYPE, OrderConfirmed::TOPIC, payload); count];
+    eventlog::append(conn, &ctx, stream, last.version, &events).await?;
+    diesel::sql_query("SELECT pg_sleep($1)").bind::<Double, _>(after).execute(conn).await?;
+    Ok(())
+}
+
+async fn write_all(pg: &Pg, tenant: TenantId) -> Result<usize> {
+    let streams = Arc::new((0..STREAMS).map(|_| Uuid::now_v7()).collect::<Vec<_>>());
+    let writers = (0..WRITERS).map(|seed| tokio::spawn(write(pg.clone(), tenant, Arc::clone(&streams), seed)));
+    let mut written = 0;
+    for writer in try_join_all(writers).await? {
+        written += writer?;
+    }
+    Ok(written)
+}
+
+fn remembering(consumer: &'static str) -> Subscription {
+    Subscription::new(consumer).on(OrderConfirmed::TYPE, move |conn, delivery| {
+        async move {
+            diesel::sql_query(
+                "INSERT INTO om_order.seen (tenant_id, consumer, stream, version) VALUES ($1, $2, $3, $4)",
+            )
+            .bind::<SqlUuid, _>(delivery.ctx.tenant.uuid())
+            .bind::<Text, _>(consumer)
+            .bind::<SqlUuid, _>(delivery.stream)
+            .bind::<Integer, _>(delivery.version)
+            .execute(conn)
+            .await?;
+            Ok(())
+        }
+        .boxed()
+    })
+}
+
+/// Every stream's versions as they came, 1 to n.
+fn in_order(what: &str, rows: &[Value], expected: usize) -> Result<()> {
+    let mut streams: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
+    for row in rows {
+        streams.entry(text(row, "stream")).or_default().push(number(&row["version"]));
+    }
+    for (stream, versions) in &streams {
+        let right: Vec<i64> = (1..).take(versions.len()).collect();
+        ensure!(*versions == right, "{what}: {stream} came as {versions:?}");
+    }
+    ensure!(rows.len() == expected, "{what}: {} of {expected} events", rows.len());
+    Ok(())
+}
+
+/// A relay or consumer that dies in the middle of its work and is followed by another, again and again.
+fn mortal<F>(
+    life: Duration,
+    live: impl Fn(CancellationToken) -> F + Send + 'static,
+    done: CancellationToken,
+) -> JoinHandle<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    tokio::spawn(async move {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !done.is_cancelled() && Instant::now() < deadline {
+            let one = tokio::spawn(live(CancellationToken::new()));
+            tokio::time::sleep(life).await;
+            one.abort();
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn evt_02_every_event_reaches_every_consumer_once_and_in_order() -> Result<()> {
+    const CONSUMERS: [&str; 2] = ["first", "second"];
+    const SEEN_BY: &str = "SELECT jsonb_build_object('consumer', consumer, 'stream', stream, 'version', version) AS row \
+        FROM om_order.seen WHERE tenant_id = $1 ORDER BY at";
+    let db = Db::fresh("order", order::MIGRATIONS).await?;
+    db.admin().await?.batch_execute(SEEN).await?;
+    let (pg, tenant, done) = (db.pg("order"), TenantId::new(), CancellationToken::new());
+    let (relayed, consumed) = (db.pg("order"), db.pg("order"));
+    let mut tasks =
+        vec![mortal(Duration::from_millis(150), move |cancel| Relay::new(relayed.clone()).run(cancel), done.clone())];
+    // A dead consumer's shards are free after 5 s.
+    tasks.extend(CONSUMERS.map(|name| {
+        let consumed = consumed.clone();
+        let live = move |cancel| Consumer::new(consumed.clone(), remembering(name)).run(cancel);
+        mortal(Duration::from_millis(2_500), live, done.clone())
+    }));
+    let written = write_all(&pg, tenant).await?;
+    let all = eventually(Duration::from_secs(50), || async {
+        let seen = rows(&mut db.admin().await?, SEEN_BY, tenant.uuid()).await?;
+        ensure!(seen.len() >= written * CONSUMERS.len(), "{} of {written} twice", seen.len());
+        Ok(Some(seen))
+    });
+    let all = all.await;
+    done.cancel();
+    for task in tasks {
+        task.await?;
+    }
+    let all = all?;
+    for name in CONSUMERS {
+        let seen: Vec<Value> = all.iter().filter(|row| text(row, "consumer") == name).cloned().collect();
+        in_order(name, &seen, written)?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn evt_05_the_edge_of_a_batch_never_turns_a_stream_around() -> Result<()> {
+    const LOG: &str = "SELECT jsonb_build_object('stream', stream_id, 'version', version) AS row \
+        FROM om_bus.log WHERE tenant_id = $1 ORDER BY xid, gpos";
+    let db = Db::fresh("order", order::MIGRATIONS).await?;
+    let (pg, tenant, done) = (db.pg("order"), TenantId::new(), CancellationToken::new());
+    let (relaying, over) = (pg.clone(), done.clone());
+    let small_batches = tokio::spawn(async move {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            ensure!(Instant::now() < deadline, "the relay does not come to an end");
+            // Looked at before the batch: what was written until then is in it or in a later one.
+            let last = over.is_cancelled();
+            let moved: i32 = relaying
+                .worker("test.relay", |conn: &mut Conn| {
+                    async move { Ok(diesel::select(relay(3)).get_result(conn).await?) }.boxed()
+                })
+                .await?;
+            if moved == 0 && last {
+                return Ok(());
+            }
+        }
+    });
+    let written = write_all(&pg, tenant).await;
+    done.cancel();
+    small_batches.await??;
+    in_order("the bus", &rows(&mut db.admin().await?, LOG, tenant.uuid()).await?, written?)
+}

@@ -1,0 +1,8 @@
+//! What must hold whatever breaks: providers, the database, the process.
+
+mod kill;
+mod log;
+mod process;
+mod refusals;
+mod repeat;
+mod torture;
