@@ -112,7 +112,7 @@ async fn reaper(processes: &mut Processes, rng: &mut StdRng, acknowledged: &Atom
 }
 
 fn seed() -> u64 {
-    let named = std::env::var("CHAOS_SEED").ok().and_then(|seed| seed.parse().ok());
+    let named = std::env::var_os("CHAOS_SEED").and_then(|seed| seed.to_str()?.parse().ok());
     named.unwrap_or_else(rand::random)
 }
 

@@ -36,7 +36,7 @@ async fn orders_are_taken_while_the_payment_provider_is_away_and_go_on_when_it_i
 }
 
 #[tokio::test]
-async fn ful_06_a_warehouse_system_that_was_away_gets_every_order_once() -> Result<()> {
+async fn a_warehouse_system_that_was_away_gets_every_order_once() -> Result<()> {
     let faulty = Faulty::open("no-warehouse").await?;
     let world = &faulty.world;
     let wms = world.system.wms();

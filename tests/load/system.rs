@@ -73,7 +73,7 @@ impl System {
         fill(&cluster, &work).await?;
         let (simulators, outside) = simulators(&work).await?;
         let (rest, grpc, metrics) = (port()?, port()?, port()?);
-        let url = cluster.template_url(DATABASE);
+        let url = cluster.url(cluster::ADMIN, DATABASE);
         let start = Instant::now();
         let server = Command::new(binary("ordermesh")?)
             .args(["serve", "all", "--database", &url, "--secrets"])

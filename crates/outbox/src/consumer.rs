@@ -17,7 +17,7 @@ use crate::{PUBLISHED, delivery};
 const SHARDS: i16 = 8;
 const BATCH: i32 = 200;
 const IDLE: Duration = Duration::from_millis(250);
-const FIRST: Duration = Duration::from_millis(2);
+const FIRST: Duration = Duration::from_millis(5);
 const LEASE_RENEWAL: Duration = Duration::from_millis(1500);
 /// Streams of one batch that are handled at the same time.
 const CONCURRENCY: usize = 8;
@@ -95,6 +95,8 @@ impl Consumer {
                 () = cancel.cancelled() => break,
                 changed = published.changed() => {
                     if changed.is_err() { break }
+                    // Six relays publish on their own; one look serves them all.
+                    tokio::time::sleep(FIRST).await;
                     pause = FIRST;
                 }
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(IDLE),

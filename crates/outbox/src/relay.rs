@@ -16,7 +16,7 @@ diesel::define_sql_function! {
 const BATCH: i32 = 500;
 /// Longest pause when nothing wakes us: what another process committed is found after it.
 const IDLE: Duration = Duration::from_millis(250);
-const FIRST: Duration = Duration::from_millis(2);
+const FIRST: Duration = Duration::from_millis(5);
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 
 /// Moves a service's events to the bus, in order, none twice and none skipped.
@@ -69,11 +69,7 @@ impl Relay {
     }
 
     async fn step(&self) -> Result<i32, pg::Error> {
-        self.pg
-            .worker("outbox.relay", |conn: &mut Conn| {
-                async move { Ok(diesel::select(relay(BATCH)).get_result(conn).await?) }.boxed()
-            })
-            .await
+        self.pg.worker_call("outbox.relay", diesel::select(relay(BATCH))).await
     }
 
     /// Forgets what has outlived its purpose: idempotency keys after 7 days, inbox rows and the bus's log later.

@@ -140,20 +140,35 @@ impl Pg {
         U: Send + 'static,
         Q: RunQueryDsl<Conn> + LoadQuery<'static, Conn, U> + Send + 'static,
     {
-        let pool = self.app.clone();
-        let task = async move {
-            let mut conn = checkout(&pool).await?;
-            let result = query.get_result::<U>(&mut *conn).await.map_err(Error::from);
-            if matches!(&result, Err(error) if gone(error)) {
-                drop(Object::take(conn));
-            }
-            result
-        };
-        let result = self.measured(name, task).await;
+        let result = self.measured(name, single(self.app.clone(), query)).await;
         if result.is_ok() {
             self.committed();
         }
         result
+    }
+
+    /// [`Pg::call`] of a function that only reads: nobody is woken to look for what it wrote.
+    ///
+    /// # Errors
+    /// As [`Pg::call`].
+    pub async fn ask<U, Q>(&self, name: &'static str, query: Q) -> Result<U, Error>
+    where
+        U: Send + 'static,
+        Q: RunQueryDsl<Conn> + LoadQuery<'static, Conn, U> + Send + 'static,
+    {
+        self.measured(name, single(self.app.clone(), query)).await
+    }
+
+    /// One SQL function of the worker's narrow role in one round trip; see [`Pg::worker`].
+    ///
+    /// # Errors
+    /// As [`Pg::call`].
+    pub async fn worker_call<U, Q>(&self, name: &'static str, query: Q) -> Result<U, Error>
+    where
+        U: Send + 'static,
+        Q: RunQueryDsl<Conn> + LoadQuery<'static, Conn, U> + Send + 'static,
+    {
+        self.measured(name, single(self.worker.clone(), query)).await
     }
 
     /// Tells relay and saga engine of this process that something may be due.
@@ -218,6 +233,19 @@ impl Pg {
         metrics::histogram!("pg_operation_duration_seconds", "operation" => name).record(start.elapsed().as_secs_f64());
         result
     }
+}
+
+async fn single<U, Q>(pool: Pool<Conn>, query: Q) -> Result<U, Error>
+where
+    U: Send + 'static,
+    Q: RunQueryDsl<Conn> + LoadQuery<'static, Conn, U> + Send + 'static,
+{
+    let mut conn = checkout(&pool).await?;
+    let result = query.get_result::<U>(&mut *conn).await.map_err(Error::from);
+    if matches!(&result, Err(error) if gone(error)) {
+        drop(Object::take(conn));
+    }
+    result
 }
 
 async fn checkout(pool: &Pool<Conn>) -> Result<Object<Conn>, Error> {

@@ -3,8 +3,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ctx::Ctx;
-use diesel::QueryableByName;
-use diesel::sql_types::{Array, BigInt, Integer, Jsonb, Nullable, SmallInt, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, Integer, Jsonb, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use fault::Fault;
 use futures::FutureExt;
@@ -21,6 +20,14 @@ use crate::advance::{self, Next, Picture, step_name};
 use crate::definition::{Definition, Outcome, Run};
 
 diesel::define_sql_function! {
+    /// Which sagas are due on the shards that a worker holds.
+    fn saga_due(owner: SqlUuid, busy: Array<SqlUuid>, most: Integer) -> Jsonb;
+}
+diesel::define_sql_function! {
+    /// Sagas of one tenant as they stand.
+    fn saga_load(tenant: SqlUuid, sagas: Array<SqlUuid>) -> Jsonb;
+}
+diesel::define_sql_function! {
     /// Moves sagas of a tenant on; per item ok, look, lost or conflict.
     fn saga_advance(tenant: SqlUuid, items: Jsonb) -> Jsonb;
 }
@@ -28,6 +35,7 @@ diesel::define_sql_function! {
 /// Sagas one process drives at the same time.
 const IN_FLIGHT: usize = 64;
 const IDLE: Duration = Duration::from_millis(250);
+const CALM: Duration = Duration::from_millis(4);
 const LEASE_RENEWAL: Duration = Duration::from_millis(1500);
 
 /// Drives the sagas of a service; several processes share them by shard.
@@ -52,37 +60,19 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-#[derive(QueryableByName)]
-struct Due {
-    #[diesel(sql_type = SqlUuid)]
-    tenant_id: Uuid,
-    #[diesel(sql_type = SqlUuid)]
-    saga_id: Uuid,
-}
-
-#[derive(QueryableByName)]
+/// A saga as `saga_load` gives it.
+#[derive(serde::Deserialize)]
 struct Row {
-    #[diesel(sql_type = SqlUuid)]
     saga_id: Uuid,
-    #[diesel(sql_type = Text)]
     kind: String,
-    #[diesel(sql_type = SmallInt)]
     def_rev: i16,
-    #[diesel(sql_type = Integer)]
     seq: i32,
-    #[diesel(sql_type = SmallInt)]
     step: i16,
-    #[diesel(sql_type = Text)]
     phase: String,
-    #[diesel(sql_type = Integer)]
     attempts: i32,
-    #[diesel(sql_type = Integer)]
     signals: i32,
-    #[diesel(sql_type = Nullable<Text>)]
     undo_reason: Option<String>,
-    #[diesel(sql_type = Jsonb)]
     state: Value,
-    #[diesel(sql_type = Jsonb)]
     cause: Value,
 }
 
@@ -129,7 +119,11 @@ impl Engine {
             }
             tokio::select! {
                 () = cancel.cancelled() => break,
-                changed = commits.changed() => if changed.is_err() { break },
+                changed = commits.changed() => {
+                    if changed.is_err() { break }
+                    // Commits come in bursts; one look serves them all.
+                    tokio::time::sleep(CALM).await;
+                }
                 () = tokio::time::sleep(IDLE) => {}
             }
         }
@@ -150,8 +144,8 @@ impl Engine {
         }
         let due = self.inner.due(room).await?;
         let mut by_tenant: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
-        for due in due {
-            by_tenant.entry(due.tenant_id).or_default().push(due.saga_id);
+        for (tenant, saga) in due {
+            by_tenant.entry(tenant).or_default().push(saga);
         }
         let mut claimed = 0;
         for (tenant, sagas) in by_tenant {
@@ -201,50 +195,18 @@ impl Inner {
             .await
     }
 
-    async fn due(&self, room: usize) -> Result<Vec<Due>, pg::Error> {
-        let owner = self.owner;
+    async fn due(&self, room: usize) -> Result<Vec<(Uuid, Uuid)>, pg::Error> {
         let busy: Vec<Uuid> = self.busy().iter().copied().collect();
-        self.pg
-            .worker("saga.claim", move |conn: &mut Conn| {
-                let busy = busy.clone();
-                async move {
-                    let due = diesel::sql_query(
-                        "SELECT tenant_id, saga_id FROM sagas WHERE shard IN (SELECT shard FROM shard_leases \
-                         WHERE owner = $1 AND lease_until > now()) AND status IN ('running', 'waiting') \
-                         AND wake_at <= now() AND NOT saga_id = ANY ($2) ORDER BY wake_at LIMIT $3",
-                    )
-                    .bind::<SqlUuid, _>(owner)
-                    .bind::<Array<SqlUuid>, _>(busy)
-                    .bind::<BigInt, _>(i64::try_from(room).unwrap_or(i64::MAX))
-                    .load(conn)
-                    .await?;
-                    Ok(due)
-                }
-                .boxed()
-            })
-            .await
+        let most = i32::try_from(room).unwrap_or(i32::MAX);
+        let query = diesel::select(saga_due(self.owner, busy, most));
+        let due: Value = self.pg.worker_call("saga.claim", query).await?;
+        Ok(serde_json::from_value(due).map_err(Fault::internal)?)
     }
 
     async fn pictures(&self, tenant: TenantId, sagas: Vec<Uuid>) -> Result<Vec<Picture>, pg::Error> {
-        let rows: Vec<Row> = self
-            .pg
-            .read("saga.load", tenant, move |conn: &mut Conn| {
-                let sagas = sagas.clone();
-                async move {
-                    let rows = diesel::sql_query(
-                        "SELECT saga_id, kind, def_rev, seq, step, phase, attempts, signals, undo_reason, state, cause \
-                         FROM sagas WHERE tenant_id = $1 AND saga_id = ANY ($2) AND status IN ('running', 'waiting') \
-                         AND wake_at <= now()",
-                    )
-                    .bind::<SqlUuid, _>(tenant.uuid())
-                    .bind::<Array<SqlUuid>, _>(sagas)
-                    .load(conn)
-                    .await?;
-                    Ok(rows)
-                }
-                .boxed()
-            })
-            .await?;
+        let query = diesel::select(saga_load(tenant.uuid(), sagas));
+        let rows: Value = self.pg.ask("saga.load", query).await?;
+        let rows: Vec<Row> = serde_json::from_value(rows).map_err(Fault::internal)?;
         Ok(rows.into_iter().map(|row| row.picture(tenant)).collect())
     }
 

@@ -186,7 +186,8 @@ END $$;
 -- A transaction may get its number early and append late: then a later version has the smaller number. So a batch never
 -- ends between two versions of a stream in the wrong order: it grows behind its limit, and stops before an event whose
 -- predecessor is above the horizon.
-CREATE FUNCTION relay(p_limit int) RETURNS int LANGUAGE plpgsql AS $$
+-- The log's end is what is wanted and its statistics are always old: without the setting a plan may read it all.
+CREATE FUNCTION relay(p_limit int) RETURNS int LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
   c relay_cursor%ROWTYPE;
   horizon xid8;
@@ -198,7 +199,8 @@ BEGIN
   -- A look without a lock first: an idle relay must not write.
   PERFORM FROM relay_cursor r JOIN LATERAL (
     SELECT FROM events e
-    WHERE (e.xid, e.gpos) > (r.xid, r.gpos) AND e.xid < pg_snapshot_xmin(pg_current_snapshot()) LIMIT 1) e ON true
+    WHERE (e.xid, e.gpos) > (r.xid, r.gpos) AND e.xid < pg_snapshot_xmin(pg_current_snapshot())
+    ORDER BY e.xid, e.gpos LIMIT 1) e ON true
     WHERE r.id = 1;
   IF NOT FOUND THEN
     RETURN 0;
@@ -263,6 +265,27 @@ BEGIN
     wake_at = CASE WHEN status = 'waiting' OR p_undo_reason IS NOT NULL THEN now() ELSE wake_at END
     WHERE tenant_id = p_tenant AND saga_id = p_saga AND status IN ('running', 'waiting');
   RETURN FOUND;
+END $$;
+
+-- Which sagas are due on the shards that a worker holds; [[tenant, saga], ...].
+CREATE FUNCTION saga_due(p_owner uuid, p_busy uuid[], p_limit int) RETURNS jsonb LANGUAGE plpgsql
+SET enable_seqscan = off AS $$
+BEGIN
+  RETURN (SELECT coalesce(jsonb_agg(jsonb_build_array(d.tenant_id, d.saga_id)), '[]') FROM (
+    SELECT s.tenant_id, s.saga_id FROM shard_leases l
+    CROSS JOIN LATERAL (SELECT * FROM sagas s WHERE s.shard = l.shard AND s.status IN ('running', 'waiting')
+      AND s.wake_at <= now() AND NOT s.saga_id = ANY (p_busy) ORDER BY s.wake_at LIMIT p_limit) s
+    WHERE l.owner = p_owner AND l.lease_until > now() ORDER BY s.wake_at LIMIT p_limit) d);
+END $$;
+
+-- Sagas of one tenant as they stand, if they are still due; sets the tenant itself.
+CREATE FUNCTION saga_load(p_tenant uuid, p_sagas uuid[]) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  RETURN (SELECT coalesce(jsonb_agg(to_jsonb(s)), '[]') FROM (
+    SELECT saga_id, kind, def_rev, seq, step, phase, attempts, signals, undo_reason, state, cause FROM sagas
+    WHERE tenant_id = p_tenant AND saga_id = ANY (p_sagas) AND status IN ('running', 'waiting')
+      AND wake_at <= now()) s);
 END $$;
 
 -- Moves sagas of one tenant on, each with the events of its step; per item: ok, look (a signal came in between), lost

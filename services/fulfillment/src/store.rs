@@ -167,7 +167,7 @@ impl Store {
     /// A fulfillment of the tenant.
     pub(crate) async fn get(&self, tenant: TenantId, id: FulfillmentId) -> Result<Fulfillment, Fault> {
         let query = diesel::select(sql::fulfillment_get(tenant.uuid(), id.uuid()));
-        let row: Option<Value> = self.pg.call("fulfillment.get", query).await?;
+        let row: Option<Value> = self.pg.ask("fulfillment.get", query).await?;
         let row = row.ok_or_else(|| Fault::not_found("FULFILLMENT_NOT_FOUND", format!("no fulfillment {id}")))?;
         read(row)
     }
@@ -181,7 +181,7 @@ impl Store {
         limit: i32,
     ) -> Result<Vec<Fulfillment>, Fault> {
         let query = sql::fulfillment_list(tenant.uuid(), order.map(OrderId::uuid), before, limit);
-        read(self.pg.call("fulfillment.list", diesel::select(query)).await?)
+        read(self.pg.ask("fulfillment.list", diesel::select(query)).await?)
     }
 
     /// Open work of a tenant in id order.
@@ -192,7 +192,7 @@ impl Store {
         limit: i32,
     ) -> Result<Vec<Fulfillment>, Fault> {
         let query = sql::fulfillment_open(tenant.uuid(), after.map(FulfillmentId::uuid), limit);
-        read(self.pg.call("fulfillment.open", diesel::select(query)).await?)
+        read(self.pg.ask("fulfillment.open", diesel::select(query)).await?)
     }
 
     /// Marks an order as cancelled unless work on it has begun; returns all its fulfillments either way.
@@ -226,13 +226,13 @@ impl Store {
         early: Duration,
     ) -> Result<bool, Fault> {
         let query = sql::wms_lease_take(tenant.uuid(), owner, millis(hold), millis(early));
-        Ok(self.pg.call("wms.lease_take", diesel::select(query)).await?)
+        Ok(self.pg.ask("wms.lease_take", diesel::select(query)).await?)
     }
 
     /// Keeps it longer; false when it was lost.
     pub(crate) async fn keep(&self, tenant: TenantId, owner: Uuid, hold: Duration) -> Result<bool, Fault> {
         let query = sql::wms_lease_keep(tenant.uuid(), owner, millis(hold));
-        Ok(self.pg.call("wms.lease_keep", diesel::select(query)).await?)
+        Ok(self.pg.ask("wms.lease_keep", diesel::select(query)).await?)
     }
 
     /// Gives it back; the next turn is after `pause`, after failures later and later up to `longest`.
@@ -245,7 +245,7 @@ impl Store {
         failed: bool,
     ) -> Result<(), Fault> {
         let query = sql::wms_lease_end(tenant.uuid(), owner, millis(pause), millis(longest), failed);
-        let _: bool = self.pg.call("wms.lease_end", diesel::select(query)).await?;
+        let _: bool = self.pg.ask("wms.lease_end", diesel::select(query)).await?;
         Ok(())
     }
 }

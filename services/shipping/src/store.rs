@@ -78,7 +78,7 @@ impl Store {
     /// A shipment of the tenant.
     pub(crate) async fn get(&self, tenant: TenantId, id: ShipmentId) -> Result<Shipment, Fault> {
         let query = diesel::select(sql::shipment_get(tenant.uuid(), id.uuid()));
-        let row: Option<Value> = self.pg.call("shipping.get", query).await?;
+        let row: Option<Value> = self.pg.ask("shipping.get", query).await?;
         read(row.ok_or_else(|| not_found(id))?)
     }
 
@@ -89,7 +89,7 @@ impl Store {
             label: Option<Printed>,
         }
         let query = diesel::select(sql::shipment_label(tenant.uuid(), id.uuid()));
-        let row: Option<Value> = self.pg.call("shipping.label", query).await?;
+        let row: Option<Value> = self.pg.ask("shipping.label", query).await?;
         Ok(read::<Row>(row.ok_or_else(|| not_found(id))?)?.label)
     }
 
@@ -102,7 +102,7 @@ impl Store {
         limit: i32,
     ) -> Result<Vec<Shipment>, Fault> {
         let query = sql::shipment_list(tenant.uuid(), order.map(OrderId::uuid), before, limit);
-        read(self.pg.call("shipping.list", diesel::select(query)).await?)
+        read(self.pg.ask("shipping.list", diesel::select(query)).await?)
     }
 
     /// Remembers that the carrier is about to be asked for a label; true when it may have been asked before.
@@ -158,7 +158,7 @@ impl Store {
         poll_at: Timestamp,
     ) -> Result<Option<String>, Fault> {
         let query = sql::poll_take(tenant.uuid(), id.uuid(), poll_at.to_diesel());
-        Ok(self.pg.call("shipping.poll_take", diesel::select(query)).await?)
+        Ok(self.pg.ask("shipping.poll_take", diesel::select(query)).await?)
     }
 }
 

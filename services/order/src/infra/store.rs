@@ -79,7 +79,7 @@ impl Store {
     /// NotFound `ORDER_NOT_FOUND`.
     pub async fn get(&self, tenant: TenantId, id: OrderId) -> Result<Order, Fault> {
         let query = diesel::select(order_doc(tenant.uuid(), id.uuid()));
-        let found: Option<Vec<u8>> = self.pg.call("order.get", query).await?;
+        let found: Option<Vec<u8>> = self.pg.ask("order.get", query).await?;
         let bytes = found.ok_or_else(|| not_found(id))?;
         Ok(Order::of_doc(wire::Order::decode(bytes.as_slice()).map_err(Fault::internal)?))
     }
