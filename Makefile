@@ -22,7 +22,8 @@ gen: ## writes gen/ from proto/
 
 bench: ## measures against the floors and writes docs/benchmarks.md
 	@scripts/setup
-	cargo bench --locked -p journeys
+	cargo build --locked --release -p ordermesh -p simulators
+	cargo bench --locked -p journeys --bench load
 
 requirements: ## how many rows of docs/requirements.tsv are built, and which are open
-	@cargo run --quiet --locked -p journeys --bin requirements
+	@cargo run --locked -q -p journeys --bin requirements

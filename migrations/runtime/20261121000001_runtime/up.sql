@@ -273,7 +273,7 @@ SET enable_seqscan = off AS $$
 BEGIN
   RETURN (SELECT coalesce(jsonb_agg(jsonb_build_array(d.tenant_id, d.saga_id)), '[]') FROM (
     SELECT s.tenant_id, s.saga_id FROM shard_leases l
-    CROSS JOIN LATERAL (SELECT * FROM sagas s WHERE s.shard = l.shard AND s.status IN ('running', 'waiting')
+    CROSS JOIN LATERAL (SELECT s.tenant_id, s.saga_id, s.wake_at FROM sagas s WHERE s.shard = l.shard AND s.status IN ('running', 'waiting')
       AND s.wake_at <= now() AND NOT s.saga_id = ANY (p_busy) ORDER BY s.wake_at LIMIT p_limit) s
     WHERE l.owner = p_owner AND l.lease_until > now() ORDER BY s.wake_at LIMIT p_limit) d);
 END $$;
