@@ -2,11 +2,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use diesel::QueryableByName;
-use diesel::sql_types::{Array, BigInt, Binary, Integer, Jsonb, SmallInt, Text, Uuid as SqlUuid};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
+use diesel::sql_types::{Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
+use fault::Fault;
 use futures::{FutureExt, StreamExt};
 use pg::{Conn, Pg};
+use serde::Deserialize as _;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -30,30 +34,50 @@ pub struct Consumer {
     owner: Uuid,
 }
 
-#[derive(QueryableByName, Debug, Clone)]
+/// An event as `poll` gives it.
+#[derive(serde::Deserialize, Debug, Clone)]
 pub(crate) struct Event {
-    #[diesel(sql_type = SmallInt)]
     pub shard: i16,
-    #[diesel(sql_type = Text)]
     pub xid: String,
-    #[diesel(sql_type = BigInt)]
     pub gpos: i64,
-    #[diesel(sql_type = BigInt)]
     pub fence: i64,
-    #[diesel(sql_type = SqlUuid)]
     pub tenant_id: Uuid,
-    #[diesel(sql_type = SqlUuid)]
     pub stream_id: Uuid,
-    #[diesel(sql_type = Integer)]
     pub version: i32,
-    #[diesel(sql_type = SqlUuid)]
     pub event_id: Uuid,
-    #[diesel(sql_type = Text)]
     pub r#type: String,
-    #[diesel(sql_type = Binary)]
+    #[serde(deserialize_with = "base64")]
     pub payload: Vec<u8>,
-    #[diesel(sql_type = Jsonb)]
-    pub meta: serde_json::Value,
+    pub meta: Value,
+}
+
+/// PostgreSQL breaks base64 into lines.
+fn base64<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Vec<u8>, D::Error> {
+    let mut text = String::deserialize(input)?;
+    text.retain(|letter| letter != '\n');
+    BASE64.decode(text).map_err(serde::de::Error::custom)
+}
+
+mod sql {
+    use diesel::sql_types::{Array, BigInt, Integer, Text, Uuid};
+
+    diesel::define_sql_function! {
+        /// Takes or keeps the shards nobody else holds.
+        #[sql_name = "om_bus.lease"]
+        fn lease(consumer: Text, owner: Uuid, shards: Integer) -> Bool;
+    }
+    diesel::define_sql_function! {
+        /// Events behind the cursors of the shards that an owner holds.
+        #[sql_name = "om_bus.poll"]
+        fn poll(consumer: Text, owner: Uuid, types: Array<Text>, most: Integer) -> Nullable<Jsonb>;
+    }
+    diesel::define_sql_function! {
+        /// Moves cursors on; how many of them still were ours.
+        #[sql_name = "om_bus.acknowledge"]
+        fn acknowledge(
+            consumer: Text, shards: Array<Integer>, xids: Array<Text>, gpos: Array<BigInt>, fences: Array<BigInt>,
+        ) -> Integer;
+    }
 }
 
 impl Consumer {
@@ -106,33 +130,9 @@ impl Consumer {
     }
 
     async fn lease(&self) -> Result<(), pg::Error> {
-        let (consumer, owner) = (self.subscription.consumer, self.owner);
-        self.pg
-            .worker("outbox.lease", move |conn: &mut Conn| {
-                async move {
-                    diesel::sql_query(
-                        "INSERT INTO om_bus.cursors (consumer, shard) SELECT $1, generate_series(0, $2 - 1) \
-                         ON CONFLICT DO NOTHING",
-                    )
-                    .bind::<Text, _>(consumer)
-                    .bind::<Integer, _>(i32::from(SHARDS))
-                    .execute(conn)
-                    .await?;
-                    // The fence rises with every change of owner: a zombie's acknowledgement hits no row.
-                    diesel::sql_query(
-                        "UPDATE om_bus.cursors SET owner = $2, lease_until = now() + interval '5 s', \
-                         fence = fence + CASE WHEN owner = $2 THEN 0 ELSE 1 END \
-                         WHERE consumer = $1 AND (owner = $2 OR lease_until < now())",
-                    )
-                    .bind::<Text, _>(consumer)
-                    .bind::<SqlUuid, _>(owner)
-                    .execute(conn)
-                    .await?;
-                    Ok(())
-                }
-                .boxed()
-            })
-            .await
+        let query = sql::lease(self.subscription.consumer.to_owned(), self.owner, i32::from(SHARDS));
+        let _held: bool = self.pg.worker_call("outbox.lease", diesel::select(query)).await?;
+        Ok(())
     }
 
     async fn release(&self) {
@@ -191,55 +191,23 @@ impl Consumer {
 
     /// What is new on the shards this process holds: wanted events, and the last of each shard to move on behind.
     async fn poll(&self) -> Result<Vec<Event>, pg::Error> {
-        let (consumer, owner, types) = (self.subscription.consumer, self.owner, self.subscription.types());
-        self.pg
-            .worker("outbox.poll", move |conn: &mut Conn| {
-                let types = types.clone();
-                async move {
-                    let rows = diesel::sql_query(include_str!("poll.sql"))
-                        .bind::<Text, _>(consumer)
-                        .bind::<SqlUuid, _>(owner)
-                        .bind::<Array<Text>, _>(types)
-                        .bind::<Integer, _>(BATCH)
-                        .load(conn)
-                        .await?;
-                    Ok(rows)
-                }
-                .boxed()
-            })
-            .await
+        let query = sql::poll(self.subscription.consumer.to_owned(), self.owner, self.subscription.types(), BATCH);
+        let events: Option<Value> = self.pg.worker_call("outbox.poll", diesel::select(query)).await?;
+        Ok(events.map_or_else(|| Ok(Vec::new()), serde_json::from_value).map_err(Fault::internal)?)
     }
 
     async fn acknowledge(&self, positions: BTreeMap<i16, (String, i64, i64)>) -> Result<(), pg::Error> {
-        let consumer = self.subscription.consumer;
         let expected = positions.len();
-        let moved = self
-            .pg
-            .worker("outbox.acknowledge", move |conn: &mut Conn| {
-                let shards: Vec<i16> = positions.keys().copied().collect();
-                let xids: Vec<String> = positions.values().map(|(xid, _, _)| xid.clone()).collect();
-                let gpos: Vec<i64> = positions.values().map(|(_, gpos, _)| *gpos).collect();
-                let fences: Vec<i64> = positions.values().map(|(_, _, fence)| *fence).collect();
-                async move {
-                    let moved = diesel::sql_query(
-                        "UPDATE om_bus.cursors c SET xid = p.xid::xid8, gpos = p.gpos \
-                         FROM unnest($2, $3, $4, $5) AS p (shard, xid, gpos, fence) \
-                         WHERE c.consumer = $1 AND c.shard = p.shard AND c.fence = p.fence",
-                    )
-                    .bind::<Text, _>(consumer)
-                    .bind::<Array<SmallInt>, _>(shards)
-                    .bind::<Array<Text>, _>(xids)
-                    .bind::<Array<BigInt>, _>(gpos)
-                    .bind::<Array<BigInt>, _>(fences)
-                    .execute(conn)
-                    .await?;
-                    Ok(moved)
-                }
-                .boxed()
-            })
-            .await?;
-        if moved < expected {
-            tracing::warn!(consumer, "another process took over some shards");
+        let query = sql::acknowledge(
+            self.subscription.consumer.to_owned(),
+            positions.keys().map(|shard| i32::from(*shard)).collect::<Vec<_>>(),
+            positions.values().map(|(xid, _, _)| xid.clone()).collect::<Vec<_>>(),
+            positions.values().map(|(_, gpos, _)| *gpos).collect::<Vec<_>>(),
+            positions.values().map(|(_, _, fence)| *fence).collect::<Vec<_>>(),
+        );
+        let moved: i32 = self.pg.worker_call("outbox.acknowledge", diesel::select(query)).await?;
+        if usize::try_from(moved).is_ok_and(|moved| moved < expected) {
+            tracing::warn!(consumer = self.subscription.consumer, "another process took over some shards");
         }
         Ok(())
     }

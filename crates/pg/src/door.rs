@@ -1,16 +1,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use deadpool::managed::QueueMode;
 use diesel_async::methods::LoadQuery;
-use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
+use fault::Fault;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use ids::TenantId;
 use tokio::sync::watch;
 use tracing::Instrument;
 
-use crate::{Conn, Error};
+use crate::shared::{self, Answer, Call, Calls};
+use crate::{Conn, Error, GroupCommit};
 
 /// How often a transaction is repeated when the database asks for it.
 const REPEATS: u32 = 5;
@@ -39,6 +43,7 @@ pub struct Pg {
     service: &'static str,
     app: Pool<Conn>,
     worker: Pool<Conn>,
+    calls: Calls,
     commits: Arc<watch::Sender<u64>>,
 }
 
@@ -61,16 +66,24 @@ impl Pg {
     pub fn connect(service: &'static str, target: &Target, pool_size: usize) -> Result<Self, Error> {
         let role = format!("om_{service}");
         let pool = |url: String, size: usize| {
-            Pool::builder(AsyncDieselConnectionManager::<Conn>::new(url))
+            // A closed connection is seen without asking; a test query would double the round trips of every call.
+            let mut config = ManagerConfig::<Conn>::default();
+            config.recycling_method = RecyclingMethod::Fast;
+            Pool::builder(AsyncDieselConnectionManager::new_with_config(url, config))
                 .max_size(size)
+                // The connection used last has the warmest caches.
+                .queue_mode(QueueMode::Lifo)
                 .wait_timeout(Some(POOL_WAIT))
                 .runtime(deadpool::Runtime::Tokio1)
                 .build()
                 .map_err(|_| Error::Busy)
         };
+        let app = pool(target.url(&role), pool_size)?;
+        let shared = app.clone();
         Ok(Self {
             service,
-            app: pool(target.url(&role), pool_size)?,
+            calls: GroupCommit::new(shared::MOST, move |tenant, calls| together(shared.clone(), tenant, calls).boxed()),
+            app,
             // Relay, claims and sweeps take turns; three never starve each other.
             worker: pool(target.url(&format!("{role}_worker")), 3)?,
             commits: Arc::new(watch::Sender::new(0)),
@@ -141,6 +154,31 @@ impl Pg {
         Q: RunQueryDsl<Conn> + LoadQuery<'static, Conn, U> + Send + 'static,
     {
         let result = self.measured(name, single(self.app.clone(), query)).await;
+        if result.is_ok() {
+            self.committed();
+        }
+        result
+    }
+
+    /// [`Pg::call`] in one transaction with what else of the tenant arrives while the batch before is being committed
+    /// (see [`GroupCommit`]): many small commands, one commit.
+    ///
+    /// When the transaction fails each call is made again in a transaction of its own, so nobody pays for another's
+    /// mistake. Calls of a batch wait for the same locks: what waits long for a lock belongs into [`Pg::call`].
+    ///
+    /// # Errors
+    /// As [`Pg::call`].
+    pub async fn share<U, Q>(&self, name: &'static str, tenant: TenantId, query: Q) -> Result<U, Error>
+    where
+        U: Send + 'static,
+        Q: Clone + Send + Sync + for<'c> LoadQuery<'static, &'c Conn, U> + 'static,
+    {
+        let (calls, call) = (self.calls.clone(), shared::call::<Q, U>(query));
+        let task = async move {
+            let answer = calls.submit(tenant, call).await??;
+            answer.downcast::<U>().map(|answer| *answer).map_err(|_| Fault::internal("an answer of another call").into())
+        };
+        let result = self.measured(name, task).await;
         if result.is_ok() {
             self.committed();
         }
@@ -242,6 +280,57 @@ where
 {
     let mut conn = checkout(&pool).await?;
     let result = query.get_result::<U>(&mut *conn).await.map_err(Error::from);
+    if matches!(&result, Err(error) if gone(error)) {
+        drop(Object::take(conn));
+    }
+    result
+}
+
+/// One transaction for all calls; when it fails, one for each.
+async fn together(
+    pool: Pool<Conn>,
+    tenant: TenantId,
+    calls: Vec<Arc<dyn Call>>,
+) -> Vec<Result<Result<Answer, Error>, Fault>> {
+    if calls.len() > 1 {
+        match batch(&pool, tenant, &calls).await {
+            Ok(answers) => return answers.into_iter().map(|answer| Ok(Ok(answer))).collect(),
+            // It may have been committed: whoever asks again finds out.
+            Err(error) if gone(&error) => return calls.iter().map(|_| Err(lost())).collect(),
+            Err(error) => tracing::debug!(%error, calls = calls.len(), "a batch of calls is made one by one"),
+        }
+    }
+    let mut answers = Vec::with_capacity(calls.len());
+    for call in calls {
+        answers.push(Ok(alone(&pool, &call).await));
+    }
+    answers
+}
+
+async fn batch(pool: &Pool<Conn>, tenant: TenantId, calls: &[Arc<dyn Call>]) -> Result<Vec<Answer>, Error> {
+    let mut conn = checkout(pool).await?;
+    let begin = format!("BEGIN; SET LOCAL app.tenant = '{}'", tenant.uuid());
+    let result = async {
+        conn.batch_execute(&begin).await?;
+        match shared::send(&conn, calls).await {
+            Ok(answers) => conn.batch_execute("COMMIT").await.map(|()| answers).map_err(Error::from),
+            Err(error) => conn.batch_execute("ROLLBACK").await.map_err(Error::from).and(Err(error)),
+        }
+    };
+    let result = result.await;
+    if matches!(&result, Err(error) if gone(error)) {
+        drop(Object::take(conn));
+    }
+    result
+}
+
+fn lost() -> Fault {
+    Fault::unavailable("DATABASE_GONE", "the database connection broke").retry_after(Duration::from_millis(500))
+}
+
+async fn alone(pool: &Pool<Conn>, call: &Arc<dyn Call>) -> Result<Answer, Error> {
+    let conn = checkout(pool).await?;
+    let result = call.send(&conn).await;
     if matches!(&result, Err(error) if gone(error)) {
         drop(Object::take(conn));
     }

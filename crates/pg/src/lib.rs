@@ -1,7 +1,7 @@
 //! The only door to PostgreSQL.
 //!
 //! A service has one schema, one role that its requests use and one narrow role that its workers claim with. Nothing
-//! gets a connection except through [`Pg::tx`], [`Pg::read`], [`Pg::call`], [`Pg::once`] and [`Pg::worker`]: each
+//! gets a connection except through [`Pg::tx`], [`Pg::read`], [`Pg::call`], [`Pg::share`], [`Pg::once`] and [`Pg::worker`]: each
 //! passage has a name, is measured, and (but for the worker's) runs inside one tenant, which row level security holds
 //! against whatever the SQL says. What writes runs to its end even when the caller goes away: a dropped future must
 //! not leave a commit that nobody knows of.
@@ -11,6 +11,7 @@ mod error;
 mod group;
 mod migrate;
 mod once;
+mod shared;
 
 pub use door::{Pg, Target};
 pub use error::{Error, is_unique};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ctx::Cause;
+use eventlog::NewEvent;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -169,17 +170,8 @@ fn still(at: &Picture, status: &'static str, delay: Duration, outcome: &'static 
 pub(crate) fn item(definition: &Definition, at: &Picture, next: &Next, meta: Value) -> Value {
     use base64::Engine as _;
     let phase = |undoing: bool| if undoing { "undo" } else { "do" };
-    let append = next.append.as_ref().map(|append| {
-        let payloads = append.events.iter().map(|event| base64::prelude::BASE64_STANDARD.encode(&event.payload));
-        json!({
-            "stream": append.stream,
-            "expected": append.expected,
-            "types": append.events.iter().map(|event| event.type_name).collect::<Vec<_>>(),
-            "topics": append.events.iter().map(|event| event.topic).collect::<Vec<_>>(),
-            "payloads": payloads.collect::<Vec<_>>(),
-            "doc": append.doc,
-        })
-    });
+    let append = next.append.as_ref();
+    let column = |value: fn(&NewEvent) -> Value| append.map(|append| append.events.iter().map(value).collect::<Vec<_>>());
     json!({
         "saga": at.saga_id,
         "seq": at.seq,
@@ -191,13 +183,16 @@ pub(crate) fn item(definition: &Definition, at: &Picture, next: &Next, meta: Val
         "state": next.state,
         "signals": at.signals,
         "meta": meta,
-        "append": append,
-        "log": {
-            "step": step_name(definition, at.step),
-            "phase": phase(at.undoing),
-            "outcome": next.outcome,
-            "detail": next.detail,
-        },
+        "stream": append.map(|append| append.stream),
+        "expected": append.map(|append| append.expected),
+        "types": column(|event| event.type_name.into()),
+        "topics": column(|event| event.topic.into()),
+        "payloads": column(|event| base64::prelude::BASE64_STANDARD.encode(&event.payload).into()),
+        "doc": append.map(|append| &append.doc),
+        "log_step": step_name(definition, at.step),
+        "log_phase": phase(at.undoing),
+        "log_outcome": next.outcome,
+        "log_detail": next.detail,
     })
 }
 

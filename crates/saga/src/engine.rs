@@ -33,7 +33,7 @@ diesel::define_sql_function! {
 }
 
 /// Sagas one process drives at the same time.
-const IN_FLIGHT: usize = 64;
+const IN_FLIGHT: usize = 256;
 const IDLE: Duration = Duration::from_millis(250);
 const CALM: Duration = Duration::from_millis(4);
 const LEASE_RENEWAL: Duration = Duration::from_millis(1500);

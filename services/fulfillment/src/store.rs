@@ -120,7 +120,7 @@ impl Store {
             payload,
             eventlog::meta(ctx),
         );
-        let answer: Value = self.pg.call("fulfillment.intend", diesel::select(query)).await?;
+        let answer: Value = self.pg.share("fulfillment.intend", ctx.tenant, diesel::select(query)).await?;
         Ok(match read(answer)? {
             Outcome::New { fulfillment } | Outcome::Known { fulfillment } => Intent::Stored(fulfillment),
             Outcome::Cancelled => Intent::Cancelled,
@@ -142,7 +142,7 @@ impl Store {
             payloads,
             eventlog::meta(ctx),
         );
-        let row: Option<Value> = self.pg.call("fulfillment.move", diesel::select(query)).await?;
+        let row: Option<Value> = self.pg.share("fulfillment.move", ctx.tenant, diesel::select(query)).await?;
         row.map(read).transpose()
     }
 

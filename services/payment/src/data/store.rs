@@ -51,6 +51,15 @@ impl Store {
         self.pg.call(name, query).boxed()
     }
 
+    /// [`Store::call`] in a transaction shared with what else the tenant's orders want written just now.
+    fn share<U, Q>(&self, name: &'static str, ctx: &Ctx, query: Q) -> BoxFuture<'_, Result<U, pg::Error>>
+    where
+        U: Send + 'static,
+        Q: Clone + Send + Sync + for<'c> LoadQuery<'static, &'c Conn, U> + 'static,
+    {
+        self.pg.share(name, ctx.tenant, query).boxed()
+    }
+
     /// Begins the payment of an order, or finds the one it has.
     ///
     /// # Errors
@@ -76,7 +85,7 @@ impl Store {
             turn: Turn,
             payment: Row,
         }
-        let doc: Doc = decode(self.call("payment.begin", query).await?)?;
+        let doc: Doc = decode(self.share("payment.begin", ctx, query).await?)?;
         Ok(Begun { turn: doc.turn, payment: doc.payment.into() })
     }
 
@@ -130,7 +139,7 @@ impl Store {
             written.payloads,
             eventlog::meta(ctx),
         ));
-        optional(self.call("payment.settle", query).await?)
+        optional(self.share("payment.settle", ctx, query).await?)
     }
 
     /// Marks that an order wants no money held, before anybody asked or after.
