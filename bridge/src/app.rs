@@ -13,7 +13,7 @@ use transcode::{Capture, Code, Input, Problem, Resolution, Route, Router};
 use crate::headers::Inbound;
 use crate::observe::{Facts, RouteLabel};
 use crate::refusal::{Answer, Refusal};
-use crate::{body, call, cors, negotiate, observe, pages, reply, stream};
+use crate::{body, call, compress, cors, negotiate, observe, pages, reply, stream};
 
 /// Anything that answers a gRPC request: routes behind their stack, or a channel (the same type as `serve::Peer`).
 pub type Peer = tower::util::BoxCloneSyncService<
@@ -72,6 +72,7 @@ pub fn app(config: Config) -> axum::Router {
     axum::Router::new()
         .fallback(handle)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&bridge), observe::observe))
+        .layer(compress::layer())
         .with_state(bridge)
 }
 

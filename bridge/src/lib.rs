@@ -9,6 +9,7 @@
 mod app;
 mod body;
 mod call;
+mod compress;
 mod cors;
 mod frame;
 mod headers;

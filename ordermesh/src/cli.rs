@@ -65,6 +65,9 @@ pub struct Dev {
     /// Form of what is printed when it is ready.
     #[arg(long, value_enum, default_value_t = Report::Text)]
     pub output: Report,
+    /// Origin whose pages may call REST, such as https://shop.example; may be repeated.
+    #[arg(long = "cors-origin", value_name = "URL", value_parser = origin)]
+    pub cors_origins: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -88,20 +91,17 @@ pub struct Serve {
     /// Names of services, "all", and "bridge" for REST.
     #[arg(required = true, value_name = "SERVICE")]
     pub what: Vec<String>,
-    /// PostgreSQL: postgresql://admin@host/db; services take their own roles in the admin's place.
-    #[arg(
-        long,
-        env = "ORDERMESH_DATABASE",
-        value_name = "URL",
-        default_value = "postgresql://postgres@localhost/ordermesh"
-    )]
-    pub database: String,
+    #[command(flatten)]
+    pub place: Place,
     /// Where gRPC listens.
     #[arg(long, default_value = "127.0.0.1:50051", value_name = "ADDRESS")]
     pub grpc: SocketAddr,
     /// Where REST listens, when the bridge runs here.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     pub rest: SocketAddr,
+    /// Origin whose pages may call REST, such as https://shop.example; may be repeated.
+    #[arg(long = "cors-origin", value_name = "URL", value_parser = origin)]
+    pub cors_origins: Vec<String>,
     /// Where Prometheus scrapes.
     #[arg(long, default_value = "127.0.0.1:9464", value_name = "ADDRESS")]
     pub metrics: SocketAddr,
@@ -123,6 +123,9 @@ pub struct Serve {
     /// Base URL of the carrier.
     #[arg(long, env = "ORDERMESH_CARRIER_URL", default_value = "http://127.0.0.1:8083", value_name = "URL")]
     pub carrier_url: String,
+    /// How long the carrier may be silent about a parcel before it is asked, milliseconds.
+    #[arg(long, default_value_t = 600_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..))]
+    pub carrier_poll_ms: u64,
 }
 
 fn peer(text: &str) -> Result<(String, String), String> {
@@ -130,11 +133,35 @@ fn peer(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), url.to_owned()))
 }
 
+/// An origin as browsers write it: lower case, no default port, nothing behind the host.
+fn origin(text: &str) -> Result<String, String> {
+    let fix = || "an origin is https://HOST or https://HOST:PORT, without a path".to_owned();
+    let url = reqwest::Url::parse(text).map_err(|_| fix())?;
+    let origin = url.origin().ascii_serialization();
+    let has_nothing_else = url.as_str() == format!("{origin}/");
+    if matches!(url.scheme(), "http" | "https") && has_nothing_else { Ok(origin) } else { Err(fix()) }
+}
+
 #[derive(Debug, Args)]
 pub struct Migrate {
-    /// PostgreSQL: postgresql://admin@host/db.
-    #[arg(long, env = "ORDERMESH_DATABASE", value_name = "URL")]
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// Which PostgreSQL, and who may create schemas and roles there.
+#[derive(Debug, Args)]
+pub struct Place {
+    /// PostgreSQL: postgresql://admin@host/db; services take their own roles in the admin's place, or in that of {role}.
+    #[arg(
+        long,
+        env = "ORDERMESH_DATABASE",
+        value_name = "URL",
+        default_value = "postgresql://postgres@localhost/ordermesh"
+    )]
     pub database: String,
+    /// Role that may create schemas and roles; without it the URL's user. A URL with {role} names none: say it here.
+    #[arg(long, env = "ORDERMESH_DATABASE_ADMIN", value_name = "ROLE")]
+    pub database_admin: Option<String>,
 }
 
 /// Where the system is and who asks.
@@ -243,6 +270,20 @@ mod tests {
     #[test]
     fn the_grammar_has_no_contradictions() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_origin_is_kept_as_browsers_send_it() {
+        for (said, sent) in [
+            ("https://shop.example", "https://shop.example"),
+            ("https://Shop.Example:443/", "https://shop.example"),
+            ("http://localhost:3000", "http://localhost:3000"),
+        ] {
+            assert_eq!(origin(said).as_deref(), Ok(sent));
+        }
+        for wrong in ["*", "null", "shop.example", "https://shop.example/path", "https://me@shop.example", "file:///"] {
+            assert!(origin(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

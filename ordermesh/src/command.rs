@@ -18,14 +18,14 @@ pub use tenant::tenant;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli;
-use crate::platform::{Database, Opened};
+use crate::platform::Opened;
 
 /// `ordermesh migrate`.
 ///
 /// # Errors
 /// When the database is not reachable or a migration fails.
 pub async fn migrate(args: cli::Migrate) -> Result<ExitCode> {
-    let applied = Opened::open(Database::Url(args.database)).await?.migrate().await?;
+    let applied = Opened::open(args.place.into()).await?.migrate().await?;
     applied.iter().for_each(|migration| println!("{migration}"));
     println!("{} migrations were run; every schema is up to date", applied.len());
     Ok(ExitCode::SUCCESS)

@@ -47,6 +47,7 @@ pub fn embedded(ports: Ports, speed: f64, ledgers: Option<PathBuf>) -> PlatformC
         remote: Vec::new(),
         grpc: local(ports.grpc),
         rest: Some(local(ports.rest)),
+        cors_origins: Vec::new(),
         metrics: Some(local(ports.metrics)),
         secrets: Secrets::fresh(),
         outside: Outside::Simulated(outside),

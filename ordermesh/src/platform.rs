@@ -27,6 +27,8 @@ use crate::services::Service;
 const POOL: usize = 8;
 /// Life of a person's token.
 const TOKEN_LIFE: Duration = Duration::from_secs(60 * 60);
+/// How long a simulated carrier may be silent; it pushes, and asking is for when that fails.
+const CARRIER_POLL: Duration = Duration::from_secs(600);
 /// Jobs and transactions at work get this long when the process ends.
 const TASKS_LIMIT: Duration = Duration::from_secs(10);
 
@@ -43,6 +45,8 @@ pub struct PlatformConfig {
     pub grpc: SocketAddr,
     /// Where REST listens; none when the bridge is elsewhere.
     pub rest: Option<SocketAddr>,
+    /// Origins whose pages may call REST.
+    pub cors_origins: Vec<String>,
     /// Where Prometheus scrapes.
     pub metrics: Option<SocketAddr>,
     /// What the processes of the system share.
@@ -69,6 +73,8 @@ pub enum Outside {
         carrier: String,
         /// Pause between two questions to the warehouse system.
         wms_poll: Duration,
+        /// How long a carrier may be silent about a parcel before it is asked.
+        carrier_poll: Duration,
     },
 }
 
@@ -140,7 +146,7 @@ impl Platform {
             platform.mesh.remote(&context, address)?;
         }
         platform.mount(&config.services, &settings(&config.secrets, outside))?;
-        platform.open(grpc, rest, metrics);
+        platform.open(grpc, rest.map(|listener| (listener, config.cors_origins)), metrics);
         platform.follow_webhooks(&config.secrets);
         Ok(platform)
     }
@@ -203,7 +209,7 @@ impl Platform {
         Ok(())
     }
 
-    fn open(&self, grpc: Server, rest: Option<TcpListener>, metrics: Option<TcpListener>) {
+    fn open(&self, grpc: Server, rest: Option<(TcpListener, Vec<String>)>, metrics: Option<TcpListener>) {
         let front = self.mesh.front();
         let closing = self.closing.clone();
         self.doors.spawn(async move {
@@ -212,8 +218,8 @@ impl Platform {
             }
         });
         let handle = telemetry::metrics::install();
-        if let Some(listener) = rest {
-            edge::open(listener, &self.mesh, &self.doors, self.closing.clone());
+        if let Some((listener, cors_origins)) = rest {
+            edge::open(listener, cors_origins, &self.mesh, &self.doors, self.closing.clone());
         }
         if let Some(listener) = metrics {
             self.tasks.spawn(scrape::serve(listener, handle.clone(), self.stopping.clone()));
@@ -243,12 +249,13 @@ struct Addresses {
     wms: String,
     carrier: String,
     wms_poll: Duration,
+    carrier_poll: Duration,
 }
 
 async fn outside(outside: Outside) -> Result<(Addresses, Option<Arc<Simulators>>)> {
     match outside {
-        Outside::Real { payments, wms, carrier, wms_poll } => {
-            Ok((Addresses { payments, wms, carrier, wms_poll }, None))
+        Outside::Real { payments, wms, carrier, wms_poll, carrier_poll } => {
+            Ok((Addresses { payments, wms, carrier, wms_poll, carrier_poll }, None))
         }
         Outside::Simulated(config) => {
             // A hurried world is asked more often, or the hurry would be lost between two questions.
@@ -262,6 +269,7 @@ async fn outside(outside: Outside) -> Result<(Addresses, Option<Arc<Simulators>>
                 wms: format!("http://{}/wms", simulators.wms),
                 carrier: format!("http://{}", simulators.carrier),
                 wms_poll,
+                carrier_poll: CARRIER_POLL,
             };
             Ok((addresses, Some(Arc::new(simulators))))
         }
@@ -277,6 +285,7 @@ fn settings(secrets: &Secrets, outside: Addresses) -> Settings {
         carrier_key: secrets.carrier.clone(),
         webhook_secret_root: secrets.webhooks.clone(),
         wms_poll: outside.wms_poll,
+        carrier_poll: outside.carrier_poll,
         page_token_key: secrets.pages.clone(),
         user_token_ttl: TOKEN_LIFE,
     }

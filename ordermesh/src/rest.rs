@@ -5,6 +5,8 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(20);
+/// Pauses before a request that may be repeated is sent again.
+const AGAIN: [Duration; 3] = [Duration::from_millis(200), Duration::from_millis(500), Duration::from_millis(1500)];
 
 /// Why a call through REST gave no result.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +43,11 @@ impl CallError {
             Self::Refused { status: 429 | 503, .. } | Self::Unreachable { .. } => 69,
             Self::Refused { .. } => 1,
         }
+    }
+
+    /// Whether the same request may succeed a moment later.
+    fn is_for_now(&self) -> bool {
+        matches!(self, Self::Refused { status: 429 | 503 | 504, .. }) || self.reason() == Some("IN_FLIGHT")
     }
 
     /// Stable reason of a refusal.
@@ -113,24 +120,24 @@ impl Rest {
         Ok(self.with_token(token))
     }
 
-    /// GET.
+    /// GET; asked again a few times when the system says "later".
     ///
     /// # Errors
     /// A [`CallError`].
     pub async fn get(&self, path: &str) -> Result<Value> {
-        self.send(self.request(Method::GET, path)).await
+        self.send_again(self.request(Method::GET, path)).await
     }
 
-    /// POST, with an idempotency key when the method wants one.
+    /// POST, with an idempotency key when the method wants one; with a key it is repeated like [`Rest::get`].
     ///
     /// # Errors
     /// A [`CallError`].
     pub async fn post(&self, path: &str, body: &Value, key: Option<&str>) -> Result<Value> {
-        let mut request = self.request(Method::POST, path).json(body);
-        if let Some(key) = key {
-            request = request.header("idempotency-key", key);
+        let request = self.request(Method::POST, path).json(body);
+        match key {
+            Some(key) => self.send_again(request.header("idempotency-key", key)).await,
+            None => self.send(request).await,
         }
-        self.send(request).await
     }
 
     /// A request of any kind, for what the short forms leave out.
@@ -140,6 +147,18 @@ impl Rest {
             Some(token) => request.bearer_auth(token),
             None => request,
         }
+    }
+
+    /// Sends what may be repeated.
+    async fn send_again(&self, request: RequestBuilder) -> Result<Value> {
+        for pause in AGAIN {
+            let once = request.try_clone().context("a request of text can be repeated")?;
+            match self.send(once).await {
+                Err(error) if refusal(&error).is_some_and(CallError::is_for_now) => tokio::time::sleep(pause).await,
+                answer => return answer,
+            }
+        }
+        self.send(request).await
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Value> {

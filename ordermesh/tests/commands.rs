@@ -1,8 +1,9 @@
 //! The executable as a person or a script meets it: exit codes, one line for each error, and what goes where.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
+
+use tokio::net::TcpSocket;
 
 fn ordermesh(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ordermesh")).args(args).output().expect("the executable was built")
@@ -19,6 +20,7 @@ fn only_line(output: &Output) -> String {
 fn a_wrong_command_line_ends_with_2() {
     assert_eq!(ordermesh(&["frobnicate"]).status.code(), Some(2));
     assert_eq!(ordermesh(&["order", "list"]).status.code(), Some(2), "somebody must ask");
+    assert_eq!(ordermesh(&["dev", "--cors-origin", "*"]).status.code(), Some(2), "an origin is one page's, not all");
 }
 
 #[test]
@@ -30,8 +32,10 @@ fn help_leads_with_examples() {
 
 #[test]
 fn a_system_that_is_not_there_ends_with_69() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let url = format!("http://{closed}");
+    // Bound and not listening: nobody answers there, and nobody else gets the port meanwhile.
+    let closed = TcpSocket::new_v4().unwrap();
+    closed.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let url = format!("http://{}", closed.local_addr().unwrap());
     let output = ordermesh(&["order", "list", "--url", &url, "--token", "/dev/null"]);
     assert_eq!(output.status.code(), Some(69));
     assert!(only_line(&output).contains("is it running?"));
@@ -76,11 +80,37 @@ impl Drop for Dev {
 
 #[test]
 fn dev_says_where_everything_is_and_drains_when_asked() {
-    let (mut dev, report) = Dev::start(&["--ephemeral"]);
+    let (mut dev, report) = Dev::start(&["--ephemeral", "--cors-origin", "https://shop.example"]);
     for name in ["REST", "Docs", "gRPC", "Metrics", "Payments", "Warehouse", "Carrier", "Mail", "Database"] {
         assert!(report[name].is_string(), "{name} is missing in {report}");
     }
+    let rest = report["REST"].as_str().unwrap();
+    assert_eq!(allowed(rest, "https://shop.example").as_deref(), Some("https://shop.example"));
+    assert_eq!(allowed(rest, "https://evil.example"), None);
+    its_database_is_migrated_by_whom_the_command_line_names(report["Database"].as_str().unwrap());
     assert_eq!(dev.signal("-INT"), Some(0));
+}
+
+/// The origin that a preflight is told to be let in.
+fn allowed(rest: &str, origin: &str) -> Option<String> {
+    let request = reqwest::Client::new()
+        .request(reqwest::Method::OPTIONS, format!("{rest}/orders"))
+        .header("origin", origin)
+        .header("access-control-request-method", "POST");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let answer = runtime.block_on(request.send()).unwrap();
+    assert_eq!(answer.status(), 204);
+    let allowed = answer.headers().get("access-control-allow-origin")?;
+    Some(allowed.to_str().unwrap().to_owned())
+}
+
+fn its_database_is_migrated_by_whom_the_command_line_names(psql: &str) {
+    let url = psql.trim_start_matches("psql '").trim_end_matches('\'').replace("//ordermesh@", "//{role}@");
+    let named = ordermesh(&["migrate", "--database", &url, "--database-admin", "ordermesh"]);
+    assert_eq!(named.status.code(), Some(0), "{}", String::from_utf8_lossy(&named.stderr));
+    let unnamed = ordermesh(&["migrate", "--database", &url]);
+    assert_eq!(unnamed.status.code(), Some(1));
+    assert!(only_line(&unnamed).contains("fix: --database-admin"));
 }
 
 #[test]

@@ -21,9 +21,9 @@ const ORDERS: usize = 200;
 const BUYERS: usize = 6;
 const KILLS: usize = 12;
 /// Nobody waits longer for an answer than this, however often the server dies.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// All orders have ended this long after the last kill.
-const AFTERMATH: Duration = Duration::from_secs(90);
+const AFTERMATH: Duration = Duration::from_secs(240);
 /// Shards of a killed process stay leased for 5 s: some lives are shorter, some long enough to get something done.
 const LIFE_MS: std::ops::Range<u64> = 300..7_500;
 const PENDING: &str = "SELECT jsonb_build_object('state', state, 'count', count(*)) AS row FROM om_order.orders \
@@ -96,7 +96,7 @@ async fn reaper(processes: &mut Processes, rng: &mut StdRng, acknowledged: &Atom
     let (started, mut kills) = (Instant::now(), 0);
     while kills < KILLS || acknowledged.load(Ordering::Relaxed) < ORDERS {
         ensure!(
-            started.elapsed() < Duration::from_secs(180),
+            started.elapsed() < Duration::from_secs(600),
             "{} placed after {kills} kills",
             acknowledged.load(Ordering::Relaxed)
         );

@@ -142,7 +142,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     tokio::spawn(async move {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(240);
         while !done.is_cancelled() && Instant::now() < deadline {
             let one = tokio::spawn(live(CancellationToken::new()));
             tokio::time::sleep(life).await;
@@ -169,7 +169,7 @@ async fn evt_02_every_event_reaches_every_consumer_once_and_in_order() -> Result
         mortal(Duration::from_millis(2_500), live, done.clone())
     }));
     let written = write_all(&pg, tenant).await?;
-    let all = eventually(Duration::from_secs(50), || async {
+    let all = eventually(Duration::from_secs(230), || async {
         let seen = rows(&mut db.admin().await?, SEEN_BY, tenant.uuid()).await?;
         ensure!(seen.len() >= written * CONSUMERS.len(), "{} of {written} twice", seen.len());
         Ok(Some(seen))
@@ -195,7 +195,7 @@ async fn evt_05_the_edge_of_a_batch_never_turns_a_stream_around() -> Result<()> 
     let (pg, tenant, done) = (db.pg("order"), TenantId::new(), CancellationToken::new());
     let (relaying, over) = (pg.clone(), done.clone());
     let small_batches = tokio::spawn(async move {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(240);
         loop {
             ensure!(Instant::now() < deadline, "the relay does not come to an end");
             // Looked at before the batch: what was written until then is in it or in a later one.

@@ -2,7 +2,7 @@
 
 mod kill;
 mod log;
-mod process;
+pub mod process;
 mod refusals;
 mod repeat;
 mod torture;

@@ -21,6 +21,8 @@ use tokio::process::{Child, Command};
 use crate::journey::world::text;
 
 const SHOP: &str = "phoenix";
+/// The server takes calls this long after it was started.
+const READY: Duration = Duration::from_secs(120);
 
 /// PostgreSQL and simulators that live, and a server that may die.
 pub struct Processes {
@@ -126,13 +128,13 @@ async fn open_shop(rest: &Rest) -> Result<(TenantId, Rest, Rest)> {
 
 async fn ready(rest: &Rest) -> Result<()> {
     let started = Instant::now();
-    while started.elapsed() < Duration::from_secs(30) {
+    while started.elapsed() < READY {
         if rest.get("/api/v1/jwks").await.is_ok() {
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    bail!("the server was not ready in 30 s")
+    bail!("the server was not ready in {READY:?}")
 }
 
 /// What a shop does by hand at its providers.
@@ -165,7 +167,7 @@ async fn simulators(work: &Path, speed: &str) -> Result<(Child, Value)> {
 }
 
 /// Builds both programs; cargo says at once when they are there.
-fn build() -> Result<()> {
+pub fn build() -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = std::process::Command::new(cargo)
         .args(["build", "--quiet", "--package", "ordermesh", "--package", "simulators", "--bins"])
@@ -176,7 +178,7 @@ fn build() -> Result<()> {
 }
 
 /// A program beside this test's own.
-fn binary(name: &str) -> Result<PathBuf> {
+pub fn binary(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let dir = own.parent().and_then(Path::parent).context("cargo puts tests in target/debug/deps")?;
     Ok(dir.join(name))
@@ -190,6 +192,16 @@ fn scratch() -> Result<PathBuf> {
     Ok(dir)
 }
 
+/// A port that stays free while the server is down: not one of those that the system gives to every connection.
 fn port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    const FIRST: u32 = 12_000;
+    const COUNT: u32 = 16_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Test programs side by side begin at different places.
+    let begin = std::process::id().wrapping_mul(31);
+    let candidates = (0..COUNT).map(|_| FIRST + begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT);
+    let mut free = candidates
+        .filter_map(|port| u16::try_from(port).ok())
+        .filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
+    free.next().context("no port is free")
 }

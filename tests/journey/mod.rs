@@ -9,5 +9,6 @@ mod outages;
 mod payment;
 mod races;
 mod split;
+mod trace;
 mod watch;
 pub mod world;

@@ -1,19 +1,19 @@
 //! An order as it is watched live.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use reqwest::Method;
 use serde_json::Value;
 use testkit::order;
 
-use super::world::{Faulty, World, number, state_of, text};
+use super::world::{Faulty, PATIENCE, World, number, speed, state_of, text};
 
 /// What a stream of server-sent events said, up to its end.
 async fn watched(world: &World, id: &str, resume: Option<&str>) -> Result<Vec<Value>> {
     let path = format!("/api/v1/orders/{id}:watch");
     let mut request = world.customer.request(Method::GET, &path).header("accept", "text/event-stream");
-    request = request.timeout(Duration::from_secs(60));
+    request = request.timeout(PATIENCE);
     if let Some(seen) = resume {
         request = request.header("last-event-id", seen);
     }
@@ -22,7 +22,7 @@ async fn watched(world: &World, id: &str, resume: Option<&str>) -> Result<Vec<Va
     let started = Instant::now();
     let mut text = String::new();
     while !text.contains("event: end") {
-        if started.elapsed() > Duration::from_secs(60) {
+        if started.elapsed() > PATIENCE {
             bail!("the stream has no end: {text}");
         }
         let chunk = answer.chunk().await?.context("the stream broke off")?;
@@ -40,8 +40,17 @@ async fn watched(world: &World, id: &str, resume: Option<&str>) -> Result<Vec<Va
 #[tokio::test]
 async fn evt_09_who_watches_an_order_sees_every_state_from_the_warehouse_to_the_door() -> Result<()> {
     let faulty = Faulty::open("watch").await?;
+    let outside = [faulty.world.system.wms(), faulty.world.system.carrier()];
+    // Two states within one look would be shown as one: they last for seconds, however busy the machine is.
+    for simulator in &outside {
+        speed(simulator, 1.0).await?;
+    }
     let placed = faulty.world.place(&order(&[("TEE-M", 1)])).await?;
-    let seen = watched(&faulty.world, text(&placed, "id"), None).await?;
+    let seen = watched(&faulty.world, text(&placed, "id"), None).await;
+    for simulator in &outside {
+        speed(simulator, 10.0).await?;
+    }
+    let seen = seen?;
     let mut states: Vec<String> = seen.iter().map(state_of).collect();
     states.dedup();
     let slow = ["FULFILLMENT_PENDING", "FULFILLMENT_IN_PROGRESS", "SHIPPED", "DELIVERED"];

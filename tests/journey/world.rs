@@ -10,7 +10,7 @@ use diesel_async::RunQueryDsl;
 use ids::TenantId;
 use reqwest::Method;
 use serde_json::{Value, json};
-use testkit::{Rest, Shop, System, eventually, order};
+use testkit::{Rest, Shop, System, eventually, kept, order};
 use tokio::runtime::Runtime;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use uuid::Uuid;
@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::books::{Books, Ledgers};
 
 /// Longest wait for what the system does by itself.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 /// The system of faults lives ten times as fast as the world, so that every state can be seen.
 const SPEED: f64 = 10.0;
 
@@ -100,7 +100,10 @@ impl World {
         });
         let order = reached.await.with_context(|| format!("wait for {state}"))?;
         let now = state_of(&order);
-        anyhow::ensure!(now == state, "order {id} ended {now} ({}) instead of {state}", text(&order, "stateReason"));
+        if now != state {
+            let reason = text(&order, "stateReason");
+            return kept(Err(anyhow::anyhow!("order {id} ended {now} ({reason}) instead of {state}")));
+        }
         Ok(order)
     }
 

@@ -200,7 +200,7 @@ impl System {
 /// Two shops with a thousand products each, made by a system that ends before anything is measured.
 async fn fill(cluster: &Cluster, work: &Path) -> Result<()> {
     let embedded = defaults::embedded(defaults::random_ports(), 0.0, None);
-    let database = Database::Url(cluster.template_url(DATABASE).replace("{role}", cluster::ADMIN));
+    let database = Database::Url { url: cluster.template_url(DATABASE).replace("{role}", cluster::ADMIN), admin: None };
     let secrets = Secrets::open(&work.join("secrets"))?;
     let platform = Platform::start(PlatformConfig { database, secrets, ..embedded }).await?;
     seed::bootstrap(&platform).await?;

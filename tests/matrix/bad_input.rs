@@ -381,7 +381,7 @@ async fn ord_35_of_many_writers_with_one_version_exactly_one_wins() -> Result<()
     body["paymentMethod"] = json!("pm_sim_3ds_required");
     let placed = post(&customer, "/api/v1/orders", body.to_string()).await;
     let path = format!("/api/v1/orders/{}", placed.json["id"].as_str().unwrap_or_default());
-    let waiting = eventually(Duration::from_secs(30), || async {
+    let waiting = eventually(Duration::from_secs(120), || async {
         let order = customer.get(&path).await?;
         match order["state"].as_str() {
             Some("ORDER_STATE_PAYMENT_ACTION_REQUIRED") => Ok(Some(order)),

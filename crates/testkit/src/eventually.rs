@@ -2,9 +2,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
+use crate::db::kept;
+
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Asks again until there is an answer: `Ok(Some)` ends it, `Ok(None)` and errors mean not yet.
+///
+/// What did not happen in time can be looked for in the databases, which are kept then.
 ///
 /// # Errors
 /// After the deadline, with the last error or a note that nothing came.
@@ -20,7 +24,7 @@ where
             Err(error) => error,
         };
         if Instant::now() >= end {
-            return Err(not_yet).with_context(|| format!("still not so after {limit:?}"));
+            return kept(Err(not_yet).with_context(|| format!("still not so after {limit:?}")));
         }
         tokio::time::sleep(PAUSE).await;
     }

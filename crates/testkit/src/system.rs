@@ -41,7 +41,7 @@ impl System {
     /// When it does not start.
     pub async fn start(speed: f64) -> Result<Self> {
         let db = Db::of(services::sources()).await?;
-        let database = Database::Url(db.target().url("{role}"));
+        let database = Database::Url { url: db.target().url("{role}"), admin: None };
         let embedded = defaults::embedded(defaults::random_ports(), speed, None);
         let platform = Platform::start(PlatformConfig { database, migrate: false, ..embedded }).await?;
         seed::bootstrap(&platform).await?;

@@ -1,7 +1,9 @@
 //! Databases of tests do not see each other.
 
 use diesel_async::SimpleAsyncConnection as _;
-use testkit::Db;
+use std::process::Command;
+
+use testkit::{Db, kept};
 
 #[tokio::test]
 async fn two_tests_have_two_databases_with_the_same_schema() -> anyhow::Result<()> {
@@ -12,4 +14,27 @@ async fn two_tests_have_two_databases_with_the_same_schema() -> anyhow::Result<(
     assert!(elsewhere.is_err());
     two.admin().await?.batch_execute("SELECT FROM om_bus.log").await?;
     Ok(())
+}
+
+// Runs this very test binary again as the process whose test fails.
+#[tokio::test]
+async fn the_databases_of_a_test_that_returns_an_error_are_kept_and_named() -> anyhow::Result<()> {
+    if std::env::var_os("TESTKIT_VICTIM").is_some() {
+        let _db = Db::of(Vec::new()).await?;
+        return kept(Err(anyhow::anyhow!("as asked")));
+    }
+    let name = "the_databases_of_a_test_that_returns_an_error_are_kept_and_named";
+    let victim = Command::new(std::env::current_exe()?)
+        .args([name, "--exact", "--nocapture"])
+        .env("TESTKIT_VICTIM", "1")
+        .output()?;
+    let said = String::from_utf8_lossy(&victim.stderr);
+    assert!(!victim.status.success(), "{said}");
+    let kept = said.split_once("are kept in ").and_then(|(_, rest)| rest.split_once(';')).map(|(path, _)| path);
+    let kept = std::path::Path::new(kept.unwrap_or_else(|| panic!("no path in {said}")));
+    assert!(kept.join("data/PG_VERSION").exists() && said.contains("psql 'postgresql://"), "{said}");
+    // Its guardian stops the server; what is kept is ours to remove then.
+    let gone = || async { Ok((!kept.join("data/postmaster.pid").exists()).then_some(())) };
+    testkit::eventually(std::time::Duration::from_secs(60), gone).await?;
+    Ok(std::fs::remove_dir_all(kept)?)
 }

@@ -72,14 +72,21 @@ BEGIN
   RETURN true;
 END $$;
 
--- The new picture of an order; false when somebody else has changed it since version p_expected.
+-- The new picture of an order; false when somebody else has changed it since version p_expected. The picture is all
+-- there is to an order, so it is the snapshot when one is due.
 CREATE FUNCTION project(p_tenant uuid, p_stream uuid, p_expected int, p_version int, p_doc jsonb) RETURNS boolean
 LANGUAGE plpgsql AS $$
 BEGIN
   UPDATE orders SET version = p_version, state = (p_doc->>'state')::smallint, doc = decode(p_doc->>'doc', 'base64'),
       updated_at = now()
     WHERE tenant_id = p_tenant AND order_id = p_stream AND version = p_expected;
-  RETURN FOUND;
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  IF snapshot_due(p_version, p_expected) THEN
+    PERFORM snapshot_save(p_tenant, p_stream, p_version, (p_doc->>'rev')::int, decode(p_doc->>'doc', 'base64'));
+  END IF;
+  RETURN true;
 END $$;
 
 -- Appends to an order and projects it; false when somebody else was faster.

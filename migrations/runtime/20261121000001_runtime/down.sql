@@ -1,3 +1,5 @@
-DROP FUNCTION inbox_claim, idempotency_store, idempotency_claim, saga_advance, saga_load, saga_due, saga_wake, saga_start, relay, event_append;
+DROP FUNCTION inbox_claim, idempotency_store, idempotency_claim, saga_advance, saga_load, saga_due, saga_wake, saga_start, relay,
+  stream_read, snapshot_save, snapshot_due, event_append;
+DROP TYPE recorded;
 DROP TABLE shard_leases, saga_log, sagas, parked, inbox, idempotency, relay_cursor, snapshots, events;
 DROP FUNCTION om_grant, om_worker_reads, om_protect;

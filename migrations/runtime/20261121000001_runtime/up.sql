@@ -28,9 +28,10 @@ BEGIN
   EXECUTE format('GRANT SELECT (%s) ON %I TO %I', p_columns, p_table, worker);
 END $$;
 
--- Functions are for the service's two roles only. Each statement of a function is planned once per connection: rows are
--- found by their keys whatever the arguments, and planning anew cost a tenth of an order. A function whose best plan
--- depends on its arguments says so with a setting of its own.
+-- Functions are for the service's two roles only. Each statement of a function is planned once per connection, and rows
+-- are found by their keys whatever the arguments and however small the table was when the plan was made: planning anew
+-- cost a tenth of an order, a plan made for an empty table half of one. A function whose best plan depends on its
+-- arguments says so with a plan_cache_mode of its own.
 CREATE FUNCTION om_grant() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   schema text := current_schema();
@@ -40,6 +41,9 @@ BEGIN
     WHERE p.pronamespace = schema::regnamespace AND p.proname NOT LIKE 'om\_%'
       AND NOT coalesce(p.proconfig::text LIKE '%plan_cache_mode%', false) LOOP
     EXECUTE format('ALTER FUNCTION %s SET plan_cache_mode = force_generic_plan', name);
+    EXECUTE format('ALTER FUNCTION %s SET enable_seqscan = off', name);
+    EXECUTE format('ALTER FUNCTION %s SET enable_hashjoin = off', name);
+    EXECUTE format('ALTER FUNCTION %s SET enable_mergejoin = off', name);
   END LOOP;
   EXECUTE format('REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA %I FROM PUBLIC', schema);
   EXECUTE format('GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA %I TO %I, %I', schema, schema, schema || '_worker');
@@ -74,6 +78,16 @@ CREATE TABLE snapshots (
   PRIMARY KEY (tenant_id, stream_id)
 );
 SELECT om_protect('snapshots');
+
+-- An event as it is read back.
+CREATE TYPE recorded AS (
+  event_id    uuid,
+  type        text,
+  version     int,
+  occurred_at timestamptz,
+  meta        jsonb,
+  payload     bytea
+);
 
 CREATE TABLE relay_cursor (
   id   smallint PRIMARY KEY CHECK (id = 1),
@@ -189,13 +203,42 @@ BEGIN
   RETURN p_expected + cardinality(p_types);
 END $$;
 
+-- Whether a stream that grew from one version to another passed a version that wants a snapshot: every fiftieth (ORD-38).
+CREATE FUNCTION snapshot_due(p_version int, p_last int) RETURNS boolean LANGUAGE sql IMMUTABLE
+  RETURN p_version / 50 > p_last / 50;
+
+-- Keeps the state of a stream at a version; false when what is kept is as new. Call it in the transaction that appends.
+CREATE FUNCTION snapshot_save(p_tenant uuid, p_stream uuid, p_version int, p_schema_rev int, p_state bytea) RETURNS boolean
+LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO snapshots AS s (tenant_id, stream_id, version, schema_rev, state)
+    VALUES (p_tenant, p_stream, p_version, p_schema_rev, p_state)
+    ON CONFLICT (tenant_id, stream_id) DO UPDATE
+      SET version = excluded.version, schema_rev = excluded.schema_rev, state = excluded.state
+      WHERE (excluded.version, excluded.schema_rev) > (s.version, s.schema_rev);
+  RETURN FOUND;
+END $$;
+
+-- The events of a stream behind a version; with a schema revision, the snapshot of that revision and the events behind
+-- it. A snapshot that is ahead of the log is not used (data.md H25). Stable: both are of one moment.
+CREATE FUNCTION stream_read(p_tenant uuid, p_stream uuid, p_after int, p_schema_rev int,
+                            OUT o_version int, OUT o_state bytea, OUT o_events recorded[]) LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  SELECT s.version, s.state INTO o_version, o_state FROM snapshots s
+    JOIN events e ON e.tenant_id = s.tenant_id AND e.stream_id = s.stream_id AND e.version = s.version
+    WHERE s.tenant_id = p_tenant AND s.stream_id = p_stream AND s.schema_rev = p_schema_rev AND s.version > p_after;
+  o_events := ARRAY(
+    SELECT ROW(e.event_id, e.type, e.version, e.occurred_at, e.meta, e.payload)::recorded FROM events e
+    WHERE e.tenant_id = p_tenant AND e.stream_id = p_stream AND e.version > coalesce(o_version, p_after)
+    ORDER BY e.version);
+END $$;
+
 -- Moves events below the horizon to the bus, in order; -1 when another process is at it.
 --
 -- A transaction may get its number early and append late: then a later version has the smaller number. So a batch never
 -- ends between two versions of a stream in the wrong order: it grows behind its limit, and stops before an event whose
 -- predecessor is above the horizon.
--- The log's end is what is wanted and its statistics are always old: without the setting a plan may read it all.
-CREATE FUNCTION relay(p_limit int) RETURNS int LANGUAGE plpgsql SET enable_seqscan = off AS $$
+CREATE FUNCTION relay(p_limit int) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
   c relay_cursor%ROWTYPE;
   horizon xid8;
@@ -268,18 +311,19 @@ BEGIN
   RETURN FOUND;
 END $$;
 
--- Makes a saga look again: now if it waits, at its next stop if it is busy. A reason asks it to undo itself.
-CREATE FUNCTION saga_wake(p_tenant uuid, p_saga uuid, p_undo_reason text) RETURNS boolean LANGUAGE plpgsql AS $$
+-- Makes a saga look again: now if it waits, at its next stop if it is busy; not if it has got beyond the step. A reason
+-- asks it to undo itself.
+CREATE FUNCTION saga_wake(p_tenant uuid, p_saga uuid, p_until int, p_undo_reason text) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
   UPDATE sagas SET signals = signals + 1, undo_reason = coalesce(undo_reason, p_undo_reason),
     wake_at = CASE WHEN status = 'waiting' OR p_undo_reason IS NOT NULL THEN now() ELSE wake_at END
-    WHERE tenant_id = p_tenant AND saga_id = p_saga AND status IN ('running', 'waiting');
+    WHERE tenant_id = p_tenant AND saga_id = p_saga AND status IN ('running', 'waiting')
+      AND (p_until IS NULL OR step <= p_until);
   RETURN FOUND;
 END $$;
 
 -- Which sagas are due on the shards that a worker holds; [[tenant, saga], ...].
-CREATE FUNCTION saga_due(p_owner uuid, p_busy uuid[], p_limit int) RETURNS jsonb LANGUAGE plpgsql
-SET enable_seqscan = off AS $$
+CREATE FUNCTION saga_due(p_owner uuid, p_busy uuid[], p_limit int) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
   RETURN (SELECT coalesce(jsonb_agg(jsonb_build_array(d.tenant_id, d.saga_id)), '[]') FROM (
     SELECT s.tenant_id, s.saga_id FROM shard_leases l

@@ -46,6 +46,7 @@ pub async fn dev(args: Dev) -> Result<ExitCode> {
 fn config(args: &Dev, dir: Option<&Path>) -> Result<PlatformConfig> {
     let ports = if args.random_ports { defaults::random_ports() } else { defaults::fixed_ports() };
     let mut config = defaults::embedded(ports, args.speed, dir.map(|dir| dir.join("ledgers")));
+    config.cors_origins.clone_from(&args.cors_origins);
     if let Some(dir) = dir {
         std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         config.database = Database::Private { dir: Some(dir.join("pg")), fsync: true };

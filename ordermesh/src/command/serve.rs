@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 
 use super::Stop;
 use crate::cli;
-use crate::platform::{Database, Outside, Platform, PlatformConfig, Secrets};
+use crate::platform::{Outside, Platform, PlatformConfig, Secrets};
 use crate::services::{self, Service};
 
 /// `ordermesh serve`.
@@ -15,12 +15,13 @@ use crate::services::{self, Service};
 pub async fn serve(args: cli::Serve) -> Result<ExitCode> {
     let (services, bridge) = chosen(&args.what)?;
     let config = PlatformConfig {
-        database: Database::Url(args.database),
+        database: args.place.into(),
         migrate: !services.is_empty(),
         services,
         remote: args.peers,
         grpc: args.grpc,
         rest: bridge.then_some(args.rest),
+        cors_origins: args.cors_origins,
         metrics: Some(args.metrics),
         secrets: Secrets::open(&args.secrets)?,
         outside: Outside::Real {
@@ -28,6 +29,7 @@ pub async fn serve(args: cli::Serve) -> Result<ExitCode> {
             wms: args.wms_url,
             carrier: args.carrier_url,
             wms_poll: Duration::from_millis(args.wms_poll_ms),
+            carrier_poll: Duration::from_millis(args.carrier_poll_ms),
         },
         drain: serve::Drain::default(),
     };

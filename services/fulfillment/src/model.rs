@@ -47,6 +47,9 @@ pub(crate) struct Body {
     pub weight_grams: i32,
     /// Of the request that created it: what is heard about it later belongs to the same story (GW-07).
     pub correlation_id: String,
+    /// Where in the trace of that request it was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
 }
 
 /// A fulfillment as it was last heard of.

@@ -2,4 +2,5 @@
 
 pub mod catalog;
 pub mod placements;
+pub mod replay;
 pub mod store;

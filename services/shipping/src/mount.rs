@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use contract::shipping::v1::carrier_webhook_service_server::CarrierWebhookServiceServer;
 use contract::shipping::v1::shipping_service_server::ShippingServiceServer;
 use fault::Fault;
@@ -15,9 +13,6 @@ use crate::carriers::Fedex;
 use crate::store::Store;
 use crate::{handlers, polling, saga};
 
-/// How long a carrier may be silent about a parcel before it is asked.
-const CARRIER_POLL: Duration = Duration::from_secs(600);
-
 /// What the use cases work with.
 #[derive(Clone)]
 pub(crate) struct App {
@@ -26,13 +21,12 @@ pub(crate) struct App {
     pub peers: Peers,
     pub pages: Pages,
     pub settings: Settings,
-    pub carrier_poll: Duration,
 }
 
 impl App {
     /// When to ask the carrier about a parcel of which it told now.
     pub(crate) fn poll_at(&self, now: Timestamp) -> Timestamp {
-        let pause = SignedDuration::try_from(self.carrier_poll).unwrap_or(SignedDuration::MAX);
+        let pause = SignedDuration::try_from(self.settings.carrier_poll).unwrap_or(SignedDuration::MAX);
         now.saturating_add(pause).unwrap_or(Timestamp::MAX)
     }
 }
@@ -50,7 +44,6 @@ pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
         peers: boot.peers.clone(),
         pages: boot.pages(),
         settings,
-        carrier_poll: CARRIER_POLL,
     };
     let ship = saga::definition(&app);
     let routes = tonic::service::Routes::new(ShippingServiceServer::new(Shipping(app.clone())))

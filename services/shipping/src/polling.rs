@@ -30,7 +30,7 @@ pub(crate) async fn run(app: App, cancel: CancellationToken) {
             Ok(_) => {}
             Err(fault) => tracing::warn!(error = %fault, "cannot look for silent parcels"),
         }
-        let nap = app.carrier_poll.min(LONGEST_NAP).mul_f64(rand::random_range(0.9..1.1));
+        let nap = app.settings.carrier_poll.min(LONGEST_NAP).mul_f64(rand::random_range(0.9..1.1));
         tokio::select! {
             () = tokio::time::sleep(nap) => {}
             () = cancel.cancelled() => return,

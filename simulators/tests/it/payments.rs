@@ -148,7 +148,7 @@ async fn declined_cards_are_refused_with_their_reason_and_replayed() {
 async fn a_timeout_that_succeeded_is_found_by_inquiry_and_replayed_at_once() {
     let sims = start(1.0).await;
     let stripe = Stripe::new(sims.payments);
-    let hasty = Duration::from_millis(300);
+    let hasty = Duration::from_secs(2);
     let slow = stripe.create("k", "pm_sim_timeout_then_success");
     assert!(slow.timeout(hasty).send().await.unwrap_err().is_timeout());
     let found = stripe.search().await;
@@ -272,7 +272,7 @@ async fn fault_scripts_fail_before_or_after_the_effect_as_often_as_told() {
     let op = "payment_intents.create";
     let try_once = async |key: &str| {
         let request = stripe.create(key, "pm_sim_visa");
-        request.timeout(Duration::from_millis(300)).send().await
+        request.timeout(Duration::from_secs(3)).send().await
     };
 
     desk.fault(json!({"op": op, "match": "order-1", "kind": "error500", "times": 2})).await;

@@ -48,9 +48,9 @@ impl Desk {
     }
 }
 
-/// Polls until `look` finds something; panics after ten seconds.
+/// Polls until `look` finds something; panics after a minute.
 pub async fn eventually<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         if let Some(found) = look().await {
             return found;

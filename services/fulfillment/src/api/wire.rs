@@ -62,6 +62,7 @@ pub(crate) fn create(request: pb::CreateFulfillmentRequest, ctx: &Ctx) -> Result
         final_capture: request.final_capture,
         weight_grams: request.weight_grams,
         correlation_id: ctx.cause.correlation_id.clone(),
+        traceparent: ctx.cause.traceparent.clone(),
     };
     Ok(Create { order, warehouse: request.warehouse, body })
 }

@@ -59,8 +59,8 @@ async fn ful_06_after_any_failure_a_repeat_submits_the_same_reference_again() ->
 async fn ful_01_a_warehouse_that_does_not_answer_in_time_is_unavailable_and_the_wish_is_kept() -> anyhow::Result<()> {
     let world = World::start(1.0).await?;
     let (tenant, order) = (TenantId::new(), OrderId::new());
-    world.faults(fault_rule("CreateOrder", "timeout_after", 1, 3_000)).await?;
-    let hurried = ctx_of(tenant).within(std::time::Duration::from_millis(300));
+    world.faults(fault_rule("CreateOrder", "timeout_after", 1, 10_000)).await?;
+    let hurried = ctx_of(tenant).within(std::time::Duration::from_secs(3));
     let fault = create::run(&world.app, &hurried, wish(order, "W1")).await.err().expect("no answer in time");
     assert_eq!(fault.reason(), "WMS_UNAVAILABLE");
     let kept = world.app.store.list(tenant, Some(order), None, 10).await?;

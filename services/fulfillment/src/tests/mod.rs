@@ -66,7 +66,7 @@ impl World {
     /// Polls until a round found a tenant whose turn it was.
     async fn poll(&self) -> anyhow::Result<()> {
         let poller = self.poller();
-        testkit::eventually(Duration::from_secs(10), async || Ok((poller.round().await? > 0).then_some(()))).await
+        testkit::eventually(Duration::from_secs(60), async || Ok((poller.round().await? > 0).then_some(()))).await
     }
 
     async fn faults(&self, rules: Value) -> anyhow::Result<()> {
@@ -124,6 +124,7 @@ fn wish(order: OrderId, warehouse: &str) -> Create {
         final_capture: true,
         weight_grams: 700,
         correlation_id: "story".into(),
+        traceparent: None,
     };
     Create { order, warehouse: warehouse.to_owned(), body }
 }

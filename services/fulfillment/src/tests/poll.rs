@@ -59,7 +59,7 @@ async fn ful_02_many_pollers_publish_every_step_once() -> anyhow::Result<()> {
         join_all((0..250).map(|n| create::run(&world.app, &ctx, wish(OrderId::new(), &format!("W{n}"))))).await;
     let orders = orders.into_iter().collect::<Result<Vec<_>, _>>()?;
     let pollers: Vec<_> = (0..4).map(|_| world.poller()).collect();
-    testkit::eventually(Duration::from_secs(20), async || {
+    testkit::eventually(Duration::from_secs(60), async || {
         for round in join_all(pollers.iter().map(crate::wms::poller::Poller::round)).await {
             round?;
         }
@@ -81,14 +81,14 @@ async fn ful_02_a_failing_tenant_does_not_stop_the_others() -> anyhow::Result<()
     let fine = create::run(&world.app, &well, wish(OrderId::new(), "W1")).await?;
     let tenant = broken.tenant.to_string();
     world.faults(json!([{"op": "GetStatus", "match": tenant, "kind": "error500", "times": 1000}])).await?;
-    testkit::eventually(Duration::from_secs(10), async || {
+    testkit::eventually(Duration::from_secs(60), async || {
         world.poller().round().await?;
         Ok((world.app.store.get(well.tenant, fine.id()).await?.state == State::Packed).then_some(()))
     })
     .await?;
     assert_eq!(world.app.store.get(broken.tenant, stuck.id()).await?.state, State::Submitted);
     world.faults(json!([])).await?;
-    testkit::eventually(Duration::from_secs(20), async || {
+    testkit::eventually(Duration::from_secs(60), async || {
         world.poller().round().await?;
         Ok((world.app.store.get(broken.tenant, stuck.id()).await?.state == State::Packed).then_some(()))
     })

@@ -156,7 +156,7 @@ fn decide(
         let cause = Cause {
             correlation_id: work.body.correlation_id.clone(),
             causation_id: "wms.poll".to_owned(),
-            traceparent: None,
+            traceparent: work.body.traceparent.clone(),
         };
         let step = Move {
             fulfillment: work.id(),

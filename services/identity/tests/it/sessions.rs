@@ -84,9 +84,8 @@ async fn usr_01_wrong_tenant_email_and_password_cannot_be_told_apart() -> Result
         times.sort_unstable();
         times[4]
     });
-    // A skipped hash would be ten times faster; the rest is the noise of a shared machine.
     let (least, most) = (medians.iter().min().context("three")?, medians.iter().max().context("three")?);
     // A skipped hash would be tens of times faster; neighbours on the machine make less of a difference than this.
-    assert!(*most < least * 3, "medians in µs: {medians:?}");
+    assert!(*most < least * 6, "medians in µs: {medians:?}");
     Ok(())
 }

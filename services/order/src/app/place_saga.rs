@@ -30,6 +30,8 @@ use crate::infra::store::{Store, doc, encode, wire_time};
 
 /// Names of the steps, in order.
 pub const STEPS: [&str; 4] = ["reserve_stock", "authorize_payment", "confirm_reservation", "request_fulfillment"];
+/// Index of the step that waits for the customer and the bank.
+pub const AUTHORIZE: i16 = 1;
 const KIND: &str = "place";
 /// How long a customer has for 3-D Secure (`domain.md` 4.5 step 3b).
 const ACTION_TIME: Duration = Duration::from_secs(900);

@@ -18,6 +18,7 @@ use outbox::{Delivery, Subscription};
 use pg::Conn;
 
 use crate::app::cancel_order::refused;
+use crate::app::place_saga;
 use crate::domain::event::OrderEvent;
 use crate::domain::order::{Order, Refusal};
 use crate::infra::catalog::Catalog;
@@ -90,7 +91,7 @@ pub fn subscription(catalog: Catalog) -> Subscription {
         })
 }
 
-/// The order's saga looks again: what it waits for may have come.
+/// The order's saga looks again: what its payment step waits for may have come.
 fn wake<E: prost::Message + Default + 'static>(
     conn: &mut Conn,
     delivery: Arc<Delivery>,
@@ -99,7 +100,7 @@ fn wake<E: prost::Message + Default + 'static>(
     async move {
         let event: E = delivery.decode()?;
         let id: OrderId = order(&event).parse().map_err(Fault::internal)?;
-        saga::wake(conn, delivery.ctx.tenant, id.uuid()).await?;
+        saga::wake(conn, delivery.ctx.tenant, id.uuid(), place_saga::AUTHORIZE).await?;
         Ok(())
     }
     .boxed()

@@ -33,14 +33,9 @@ pub struct Order {
 }
 
 impl Order {
-    /// Adds up a whole history.
-    pub fn fold<'e>(events: impl IntoIterator<Item = (&'e OrderEvent, Timestamp)>) -> Self {
-        let mut order = Self::default();
-        for (event, at) in events {
-            order.apply(event, at);
-        }
-        order
-    }
+    /// Revision of the picture and of what events do to it; raise it when either changes, or an old snapshot is taken
+    /// for a new one.
+    pub const REV: i32 = 1;
 
     /// Reads a stored picture.
     pub fn of_doc(doc: wire::Order) -> Self {
@@ -62,7 +57,8 @@ impl Order {
         next
     }
 
-    fn apply(&mut self, event: &OrderEvent, at: Timestamp) {
+    /// What an event of a moment does to the order.
+    pub fn apply(&mut self, event: &OrderEvent, at: Timestamp) {
         let doc = &mut self.doc;
         match event {
             OrderEvent::Created(created) => {

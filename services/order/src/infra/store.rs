@@ -57,6 +57,7 @@ pub fn doc(order: &Order) -> Value {
     use base64::Engine as _;
     json!({
         "state": order.doc.state,
+        "rev": Order::REV,
         "doc": base64::prelude::BASE64_STANDARD.encode(order.doc.encode_to_vec()),
     })
 }

@@ -332,7 +332,7 @@ pub fn amounts(payment: &Payment) -> (i64, i64, i64, i64) {
 }
 
 /// Waits as long as jobs may take.
-pub const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(60);
 
 pub fn reason<T: std::fmt::Debug>(result: Result<T, Fault>) -> String {
     result.expect_err("must be refused").reason().to_owned()

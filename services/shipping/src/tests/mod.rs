@@ -36,7 +36,7 @@ use crate::model::Shipment;
 use crate::mount::App;
 use crate::store::Store;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 struct World {
     db: Db,
@@ -61,7 +61,6 @@ impl World {
             peers: others.mesh()?,
             pages: Pages::new(&settings.page_token_key),
             settings,
-            carrier_poll: Duration::from_mins(10),
         };
         let cancel = CancellationToken::new();
         let engine = ::saga::Engine::new(db.pg("shipping"), vec![crate::saga::definition(&app)]);

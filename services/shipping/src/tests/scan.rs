@@ -104,7 +104,7 @@ async fn a_signed_body_that_is_no_event_is_refused_and_leaves_nothing() -> anyho
 #[tokio::test]
 async fn shp_08_without_webhooks_the_carrier_is_asked_and_the_parcel_arrives() -> anyhow::Result<()> {
     let mut world = World::start().await?;
-    world.app.carrier_poll = Duration::from_millis(1);
+    world.app.settings.carrier_poll = Duration::from_millis(1);
     let (tenant, shipment) = world.sent().await?;
     // The engine's saga set the first time of asking to ten minutes from now.
     assert_eq!(polling::round(&world.app).await?, 0, "nothing is asked before its time");

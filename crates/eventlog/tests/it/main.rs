@@ -1,0 +1,5 @@
+//! Streams and their snapshots against a real PostgreSQL.
+
+mod counter;
+mod snapshots;
+mod streams;
