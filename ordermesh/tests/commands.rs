@@ -97,11 +97,11 @@ fn allowed(rest: &str, origin: &str) -> Option<String> {
         .request(reqwest::Method::OPTIONS, format!("{rest}/orders"))
         .header("origin", origin)
         .header("access-control-request-method", "POST");
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let answer = runtime.block_on(request.send()).unwrap();
+    let runtime = tokio::runtime::Runtime::new().expect("the system gives threads");
+    let answer = runtime.block_on(request.send()).expect("an answer");
     assert_eq!(answer.status(), 204);
     let allowed = answer.headers().get("access-control-allow-origin")?;
-    Some(allowed.to_str().unwrap().to_owned())
+    Some(allowed.to_str().expect("an origin is ASCII").to_owned())
 }
 
 fn its_database_is_migrated_by_whom_the_command_line_names(psql: &str) {

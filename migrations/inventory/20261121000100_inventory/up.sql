@@ -99,7 +99,7 @@ CREATE TABLE consumptions (
 SELECT om_protect('consumptions', 'append');
 
 -- Products among some SKUs, for the pricing of an order.
-CREATE FUNCTION get_products(p_tenant uuid, p_skus text[]) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE FUNCTION get_products(p_tenant uuid, p_skus text[]) RETURNS jsonb LANGUAGE plpgsql SET plan_cache_mode = auto AS $$
 BEGIN
   PERFORM set_config('app.tenant', p_tenant::text, true);
   RETURN (SELECT coalesce(jsonb_agg(to_jsonb(p) - 'tenant_id' ORDER BY p.sku), '[]')
@@ -167,7 +167,7 @@ END $$;
 
 -- Locks the reservations of some orders and the stock of some SKUs, and tells what they are: first half of every
 -- command on reservations. The service decides, the second half writes; nobody comes between.
-CREATE FUNCTION reserve_lock(p_tenant uuid, p_orders uuid[], p_skus text[]) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE FUNCTION reserve_lock(p_tenant uuid, p_orders uuid[], p_skus text[]) RETURNS jsonb LANGUAGE plpgsql SET plan_cache_mode = auto AS $$
 DECLARE
   known jsonb;
   levels jsonb := '[]';
@@ -188,7 +188,7 @@ END $$;
 
 -- Writes the events of many streams, one each; a stream that moved meanwhile makes the whole transaction run again.
 CREATE FUNCTION append_each(p_tenant uuid, p_streams uuid[], p_expected int[], p_type text, p_topic text,
-                            p_payloads bytea[], p_metas jsonb[]) RETURNS void LANGUAGE plpgsql AS $$
+                            p_payloads bytea[], p_metas jsonb[]) RETURNS void LANGUAGE plpgsql SET plan_cache_mode = auto AS $$
 DECLARE
   appended int;
 BEGIN
@@ -204,7 +204,7 @@ END $$;
 -- p_plan: [{order_id, sku, warehouse, quantity}], within what reserve_lock told.
 CREATE FUNCTION reserve_apply(p_tenant uuid, p_orders uuid[], p_reservations uuid[], p_hold_s int[], p_plan jsonb,
                               p_type text, p_topic text, p_payloads bytea[], p_metas jsonb[]) RETURNS jsonb
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET plan_cache_mode = auto AS $$
 DECLARE
   held int;
   again int;
@@ -246,7 +246,7 @@ END $$;
 -- Second half of confirming: the holds will not run out any more.
 CREATE FUNCTION reservation_confirm(p_tenant uuid, p_orders uuid[], p_streams uuid[], p_versions int[], p_type text,
                                     p_topic text, p_payloads bytea[], p_metas jsonb[]) RETURNS int
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET plan_cache_mode = auto AS $$
 DECLARE
   confirmed int;
 BEGIN

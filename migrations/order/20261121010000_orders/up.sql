@@ -28,7 +28,7 @@ SELECT om_protect('order_counters');
 -- First half of a batch of placements: which keys are fresh, and the first of their numbers.
 -- Answers {"first": 17, "claims": [null | "<hex>", …]}; the hex is idempotency_claim's answer.
 CREATE FUNCTION order_place_begin(p_tenant uuid, p_scopes text[], p_keys text[], p_fingerprints bytea[]) RETURNS jsonb
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET plan_cache_mode = auto AS $$
 DECLARE
   claims jsonb := '[]';
   claim bytea;
@@ -55,7 +55,7 @@ END $$;
 CREATE FUNCTION order_place_commit(p_tenant uuid, p_orders uuid[], p_numbers bigint[], p_customers uuid[],
     p_states smallint[], p_docs bytea[], p_created timestamptz[], p_events uuid[], p_versions int[], p_types text[], p_topics text[],
     p_payloads bytea[], p_metas jsonb, p_sagas jsonb, p_scopes text[], p_keys text[]) RETURNS boolean
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET plan_cache_mode = auto AS $$
 BEGIN
   INSERT INTO orders (tenant_id, order_id, order_number, version, customer_id, state, doc, created_at)
     SELECT p_tenant, o.id, o.number, (SELECT count(*) FROM unnest(p_events) e WHERE e = o.id), o.customer, o.state, o.doc, o.created
