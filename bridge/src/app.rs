@@ -109,6 +109,7 @@ pub(crate) struct Call<'c> {
 }
 
 async fn handle(State(bridge): State<Arc<Bridge>>, request: Request<Body>) -> Response<Body> {
+    let _waiting = ctx::foreground::wait();
     let facts = request.extensions().get::<Facts>().cloned().unwrap_or_default();
     let mut label = RouteLabel::default();
     let mut response = match answer(&bridge, &facts, request, &mut label).await {

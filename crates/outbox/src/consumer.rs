@@ -22,7 +22,6 @@ const SHARDS: i16 = 8;
 const BATCH: i32 = 200;
 const IDLE: Duration = Duration::from_millis(250);
 const FIRST: Duration = Duration::from_millis(5);
-const BUSY: Duration = Duration::from_millis(10);
 const LEASE_RENEWAL: Duration = Duration::from_millis(1500);
 /// Streams of one batch that are handled at the same time.
 const CONCURRENCY: usize = 8;
@@ -113,8 +112,7 @@ impl Consumer {
                 }
             };
             if handled > 0 {
-                // Under load fewer and larger batches cost less, and an event may take 100 ms.
-                tokio::time::sleep(BUSY).await;
+                tokio::time::sleep(crate::busy()).await;
                 pause = FIRST;
                 continue;
             }

@@ -18,3 +18,8 @@ pub use relay::Relay;
 /// Says within the process that the bus has something new; other processes find it by polling.
 static PUBLISHED: std::sync::LazyLock<tokio::sync::watch::Sender<u64>> =
     std::sync::LazyLock::new(|| tokio::sync::watch::Sender::new(0));
+
+/// Pause after a batch: fewer and larger batches cost less, and an event may take 100 ms; longer while people wait.
+fn busy() -> std::time::Duration {
+    std::time::Duration::from_millis(if ctx::foreground::is_busy() { 60 } else { 15 })
+}

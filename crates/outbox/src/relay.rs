@@ -17,8 +17,6 @@ const BATCH: i32 = 500;
 /// Longest pause when nothing wakes us: what another process committed is found after it.
 const IDLE: Duration = Duration::from_millis(250);
 const FIRST: Duration = Duration::from_millis(5);
-/// Pause after a batch: under load fewer and larger batches cost less, and an event may take 100 ms.
-const BUSY: Duration = Duration::from_millis(15);
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 
 /// Moves a service's events to the bus, in order, none twice and none skipped.
@@ -62,7 +60,7 @@ impl Relay {
                 changed = commits.changed() => {
                     if changed.is_err() { return }
                     // A burst of commits becomes one batch, and an older open transaction gets a moment to end.
-                    tokio::time::sleep(if moved > 0 { BUSY } else { FIRST }).await;
+                    tokio::time::sleep(if moved > 0 { crate::busy() } else { FIRST }).await;
                     pause = FIRST;
                 }
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(IDLE),

@@ -176,7 +176,10 @@ impl Pg {
         let (calls, call) = (self.calls.clone(), shared::call::<Q, U>(query));
         let task = async move {
             let answer = calls.submit(tenant, call).await??;
-            answer.downcast::<U>().map(|answer| *answer).map_err(|_| Fault::internal("an answer of another call").into())
+            answer
+                .downcast::<U>()
+                .map(|answer| *answer)
+                .map_err(|_| Fault::internal("an answer of another call").into())
         };
         let result = self.measured(name, task).await;
         if result.is_ok() {

@@ -36,6 +36,9 @@ diesel::define_sql_function! {
 const IN_FLIGHT: usize = 256;
 const IDLE: Duration = Duration::from_millis(250);
 const CALM: Duration = Duration::from_millis(4);
+/// While many callers wait for an answer of this process: so many new sagas in so much time.
+const ASIDE_MOST: usize = 8;
+const ASIDE: Duration = Duration::from_millis(100);
 const LEASE_RENEWAL: Duration = Duration::from_millis(1500);
 
 /// Drives the sagas of a service; several processes share them by shard.
@@ -138,7 +141,11 @@ impl Engine {
 
     /// Starts driving what is due and fits; how many that were.
     async fn claim(&self) -> Result<usize, pg::Error> {
-        let room = self.inner.room.available_permits();
+        let mut room = self.inner.room.available_permits();
+        if ctx::foreground::is_busy() {
+            tokio::time::sleep(ASIDE).await;
+            room = room.min(ASIDE_MOST);
+        }
         if room == 0 {
             // Somebody ends soon; wait for a seat instead of asking the database again.
             drop(self.inner.room.acquire().await);
