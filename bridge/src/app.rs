@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
-use contract::MethodPolicy;
+use contract::{MethodPolicy, RateTier};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use serve::card;
 use transcode::{Capture, Code, Input, Problem, Resolution, Route, Router};
 
 use crate::headers::Inbound;
@@ -129,6 +130,7 @@ async fn answer(bridge: &Arc<Bridge>, facts: &Facts, mut request: Request<Body>,
         return answer;
     }
     pages::alias(request.uri_mut());
+    refuse_cards(request.uri())?;
     if request.method() == Method::OPTIONS {
         return options(bridge, request.uri().path());
     }
@@ -138,6 +140,9 @@ async fn answer(bridge: &Arc<Bridge>, facts: &Facts, mut request: Request<Body>,
     let (parts, body) = request.into_parts();
     let body = body::read(&parts.headers, body, policy.max_request_bytes, bridge.config.body_timeout).await?;
     negotiate::check_content_type(&route, &parts.headers, &body)?;
+    if policy.rate_tier != RateTier::Webhook && card::in_text(&String::from_utf8_lossy(&body)) {
+        return Err(card_refusal());
+    }
     let (inbound, wire) = transcode(&route, policy, facts, &parts, &captures, &body)?;
     let is_head = parts.method == Method::HEAD;
     let format = if route.is_server_streaming() { Some(negotiate::stream_format(&parts.headers)?) } else { None };
@@ -150,6 +155,19 @@ async fn answer(bridge: &Arc<Bridge>, facts: &Facts, mut request: Request<Body>,
         }
         None => reply::answer(&call, upstream).await,
     }
+}
+
+/// Nobody may write a card number into an address (PAY-05): addresses are what proxies log. Bodies are looked into
+/// again by the service, decoded.
+fn refuse_cards(uri: &Uri) -> Result<(), Box<Refusal>> {
+    let text = uri.path_and_query().map(http::uri::PathAndQuery::as_str).unwrap_or_default().replace('+', " ");
+    let decoded = percent_encoding::percent_decode_str(&text).decode_utf8_lossy();
+    if card::in_text(&decoded) { Err(card_refusal()) } else { Ok(()) }
+}
+
+fn card_refusal() -> Box<Refusal> {
+    let fault = card::refusal("request");
+    Refusal::new(400, Code::InvalidArgument, fault.reason(), fault.message())
 }
 
 fn transcode(

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue, header};
 const REQUEST_HEADERS: &str = "authorization, content-type, idempotency-key, if-match, if-none-match, \
     last-event-id, prefer, traceparent, x-correlation-id, x-request-timeout-ms, x-tenant-id";
 const EXPOSED_HEADERS: &str = "allow, etag, idempotent-replayed, link, location, preference-applied, retry-after, \
-    www-authenticate, x-correlation-id";
+    www-authenticate, x-cache, x-correlation-id";
 
 /// Completes the answer to a preflight; without [`allow`] a browser does not accept it.
 pub(crate) fn preflight(headers: &mut HeaderMap) {

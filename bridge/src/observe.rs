@@ -110,5 +110,7 @@ fn correlation_id(headers: &HeaderMap) -> String {
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
     };
     let sent = headers.get(&CORRELATION).and_then(|value| value.to_str().ok()).filter(is_sane);
+    // It would go into every log line.
+    let sent = sent.filter(|text| !serve::card::in_text(text));
     sent.map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned)
 }

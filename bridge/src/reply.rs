@@ -77,6 +77,9 @@ fn success(call: &Call<'_>, decoded: &Decoded, metadata: &HeaderMap) -> Answer {
     if metadata.get(&REPLAYED).is_some_and(|value| value.as_bytes() == b"true") {
         headers.insert(REPLAYED, HeaderValue::from_static("true"));
     }
+    if let Some(cache) = metadata.get(serve::header::CACHE) {
+        headers.insert(HeaderName::from_static(serve::header::CACHE), cache.clone());
+    }
     if let Some(link) = decoded.text("next_page_token").map(|token| next_link(call, &token)) {
         set(&mut headers, header::LINK, &link);
     }

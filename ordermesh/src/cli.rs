@@ -29,7 +29,7 @@ pub enum Command {
     /// Place twenty orders in a system of its own and verify where they end.
     Demo,
     /// Run services against a PostgreSQL that is there.
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Bring the database up to date.
     Migrate(Migrate),
     /// Check what this machine lacks; every line has its fix.
@@ -111,9 +111,15 @@ pub struct Serve {
     /// Directory of the secrets that all processes of the system share.
     #[arg(long, env = "ORDERMESH_SECRETS", value_name = "DIR")]
     pub secrets: PathBuf,
+    /// Redis that keeps copies of answers for all processes, such as redis://host:6379; without it each keeps its own.
+    #[arg(long, env = "ORDERMESH_CACHE_URL", value_name = "URL")]
+    pub cache_url: Option<String>,
     /// Base URL of the payment provider.
     #[arg(long, env = "ORDERMESH_PAYMENTS_URL", default_value = "http://127.0.0.1:8081", value_name = "URL")]
     pub payments_url: String,
+    /// Base URL of the payment provider that is asked while the first is away; empty without one.
+    #[arg(long, env = "ORDERMESH_PAYMENTS_FALLBACK_URL", default_value = "", value_name = "URL")]
+    pub payments_fallback_url: String,
     /// SOAP endpoint of the warehouse system.
     #[arg(long, env = "ORDERMESH_WMS_URL", default_value = "http://127.0.0.1:8082/wms", value_name = "URL")]
     pub wms_url: String,

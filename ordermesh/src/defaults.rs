@@ -52,6 +52,7 @@ pub fn embedded(ports: Ports, speed: f64, ledgers: Option<PathBuf>) -> PlatformC
         secrets: Secrets::fresh(),
         outside: Outside::Simulated(outside),
         // Nobody balances load over one process, so nobody must be told before it stops.
+        cache: None,
         drain: Drain { lame_duck: Duration::ZERO, limit: Duration::from_secs(5) },
         migrate: true,
     }

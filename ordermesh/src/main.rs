@@ -26,7 +26,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Dev(args) => command::dev(args).await,
         Command::Demo => demo::run().await,
-        Command::Serve(args) => command::serve(args).await,
+        Command::Serve(args) => command::serve(*args).await,
         Command::Migrate(args) => command::migrate(args).await,
         Command::Doctor => command::doctor().await,
         Command::Tenant(args) => command::tenant(args).await,

@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 pub use database::Database;
 pub(crate) use database::Opened;
+use secrecy::SecretString;
 pub use secrets::Secrets;
 use serve::{Boot, Drain, Limits, Mesh, Server, Settings};
 use simulators::Simulators;
@@ -53,6 +54,8 @@ pub struct PlatformConfig {
     pub secrets: Secrets,
     /// The outside world.
     pub outside: Outside,
+    /// Redis for copies of answers; None = each process keeps its own.
+    pub cache: Option<SecretString>,
     /// How the ports go away.
     pub drain: Drain,
     /// Schemas are brought up to date first.
@@ -67,6 +70,8 @@ pub enum Outside {
     Real {
         /// Base URL of the payment provider.
         payments: String,
+        /// Base URL of the provider that is asked while the first is away; empty without one.
+        payments_fallback: String,
         /// URL of the warehouse system's SOAP endpoint.
         wms: String,
         /// Base URL of the carrier.
@@ -145,7 +150,7 @@ impl Platform {
         for (context, address) in config.remote {
             platform.mesh.remote(&context, address)?;
         }
-        platform.mount(&config.services, &settings(&config.secrets, outside))?;
+        platform.mount(&config.services, &settings(&config.secrets, outside, config.cache))?;
         platform.open(grpc, rest.map(|listener| (listener, config.cors_origins)), metrics);
         platform.follow_webhooks(&config.secrets);
         Ok(platform)
@@ -212,6 +217,9 @@ impl Platform {
     fn open(&self, grpc: Server, rest: Option<(TcpListener, Vec<String>)>, metrics: Option<TcpListener>) {
         let front = self.mesh.front();
         let closing = self.closing.clone();
+        if let Some(parts) = self.database.parts() {
+            self.tasks.spawn(parts.keep(self.stopping.clone()));
+        }
         self.doors.spawn(async move {
             if let Err(error) = grpc.run(front, closing).await {
                 tracing::error!(%error, "the gRPC port broke");
@@ -246,6 +254,7 @@ fn taken(address: SocketAddr, error: std::io::Error) -> anyhow::Error {
 
 struct Addresses {
     payments: String,
+    payments_fallback: String,
     wms: String,
     carrier: String,
     wms_poll: Duration,
@@ -254,8 +263,8 @@ struct Addresses {
 
 async fn outside(outside: Outside) -> Result<(Addresses, Option<Arc<Simulators>>)> {
     match outside {
-        Outside::Real { payments, wms, carrier, wms_poll, carrier_poll } => {
-            Ok((Addresses { payments, wms, carrier, wms_poll, carrier_poll }, None))
+        Outside::Real { payments, payments_fallback, wms, carrier, wms_poll, carrier_poll } => {
+            Ok((Addresses { payments, payments_fallback, wms, carrier, wms_poll, carrier_poll }, None))
         }
         Outside::Simulated(config) => {
             // A hurried world is asked more often, or the hurry would be lost between two questions.
@@ -266,6 +275,7 @@ async fn outside(outside: Outside) -> Result<(Addresses, Option<Arc<Simulators>>
             )?;
             let addresses = Addresses {
                 payments: format!("http://{}", simulators.payments),
+                payments_fallback: String::new(),
                 wms: format!("http://{}/wms", simulators.wms),
                 carrier: format!("http://{}", simulators.carrier),
                 wms_poll,
@@ -276,9 +286,10 @@ async fn outside(outside: Outside) -> Result<(Addresses, Option<Arc<Simulators>>
     }
 }
 
-fn settings(secrets: &Secrets, outside: Addresses) -> Settings {
+fn settings(secrets: &Secrets, outside: Addresses, cache_url: Option<SecretString>) -> Settings {
     Settings {
         payments_url: outside.payments,
+        payments_fallback_url: outside.payments_fallback,
         payments_key: secrets.payments.clone(),
         wms_url: outside.wms,
         carrier_url: outside.carrier,
@@ -288,5 +299,7 @@ fn settings(secrets: &Secrets, outside: Addresses) -> Settings {
         carrier_poll: outside.carrier_poll,
         page_token_key: secrets.pages.clone(),
         user_token_ttl: TOKEN_LIFE,
+        master_keys: secrets.masters.clone(),
+        cache_url,
     }
 }

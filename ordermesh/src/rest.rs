@@ -115,7 +115,7 @@ impl Rest {
     /// # Errors
     /// A [`CallError`].
     pub async fn login(&self, login: &Login) -> Result<Self> {
-        let session = self.post("/api/v1/sessions", &json!(login), None).await?;
+        let session = self.send_again(self.request(Method::POST, "/api/v1/sessions").json(&json!(login))).await?;
         let token = session["accessToken"].as_str().context("the session has no token")?;
         Ok(self.with_token(token))
     }
@@ -147,6 +147,14 @@ impl Rest {
             Some(token) => request.bearer_auth(token),
             None => request,
         }
+    }
+
+    /// POST of what cannot be there twice, repeated like [`Rest::get`]: a repeat may find it there.
+    ///
+    /// # Errors
+    /// A [`CallError`].
+    pub async fn post_again(&self, path: &str, body: &Value) -> Result<Value> {
+        self.send_again(self.request(Method::POST, path).json(body)).await
     }
 
     /// Sends what may be repeated.

@@ -2,6 +2,7 @@
 //!
 //! Shapes follow Stripe's `payment_intents` and `refunds`; test tokens `pm_sim_*` choose the outcome.
 
+mod adyen;
 mod books;
 mod intent;
 mod refusal;
@@ -47,20 +48,28 @@ type Action = for<'a> fn(&mut Change<'a>, &str) -> Result<Value, Refusal>;
 /// All routes of the payment simulator.
 pub(crate) fn router(control: Arc<Control>) -> Router {
     let payments = Arc::new(Payments { control: Arc::clone(&control), books: Mutex::default() });
+    let second = adyen::Second::new(Arc::clone(&control));
     let reset = {
         let payments = Arc::clone(&payments);
-        move || lock(&payments.books).clear()
+        let second = Arc::clone(&second);
+        move || {
+            lock(&payments.books).clear();
+            second.clear();
+        }
     };
     Router::new()
-        .route("/v1/payment_intents", post(create))
+        .route("/v1/payment_intents", post(create).get(list))
         .route("/v1/payment_intents/search", get(search))
         .route("/v1/payment_intents/{id}", get(show))
+        .route("/v1/payment_intents/{id}/increment_authorization", post(increment))
         .route("/v1/payment_intents/{id}/capture", post(capture))
         .route("/v1/payment_intents/{id}/cancel", post(cancel))
         .route("/v1/refunds", post(refund))
         .route("/_sim/payment_intents/{id}/complete_action", post(complete_action))
+        .route("/_sim/payment_intents/{id}/dispute", post(dispute))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .with_state(payments)
+        .merge(adyen::router(second))
         .merge(control.routes(reset))
 }
 
@@ -125,6 +134,10 @@ async fn capture(State(sim): State<Arc<Payments>>, Path(id): Path<String>, arriv
     sim.change(arrived, "payment_intents.capture", &id, |c, id| c.capture(id)).await
 }
 
+async fn increment(State(sim): State<Arc<Payments>>, Path(id): Path<String>, arrived: Arrived) -> Response {
+    sim.change(arrived, "payment_intents.increment", &id, |c, id| c.increment(id)).await
+}
+
 async fn cancel(State(sim): State<Arc<Payments>>, Path(id): Path<String>, arrived: Arrived) -> Response {
     sim.change(arrived, "payment_intents.cancel", &id, |c, id| c.cancel(id)).await
 }
@@ -144,6 +157,39 @@ struct Search {
 
 async fn search(State(sim): State<Arc<Payments>>, Query(search): Query<Search>, arrived: Arrived) -> Response {
     sim.read(arrived, "payment_intents.search", &search.query, |books| books.search(&search.query)).await
+}
+
+#[derive(Deserialize)]
+struct Period {
+    #[serde(rename = "created[gte]")]
+    from: i64,
+    #[serde(rename = "created[lt]")]
+    to: i64,
+    starting_after: Option<String>,
+    limit: Option<usize>,
+}
+
+async fn list(State(sim): State<Arc<Payments>>, Query(period): Query<Period>, arrived: Arrived) -> Response {
+    let look = |books: &Books| {
+        let behind = period.starting_after.as_deref().unwrap_or_default();
+        Ok(books.list(period.from..period.to, behind, period.limit.unwrap_or(10).min(100)))
+    };
+    sim.read(arrived, "payment_intents.list", "", look).await
+}
+
+#[derive(Deserialize)]
+struct Dispute {
+    amount: i64,
+    status: String,
+    /// The dispute of an earlier call, to end it.
+    id: Option<String>,
+}
+
+/// The customer's bank takes money back, or ends what it began.
+async fn dispute(State(sim): State<Arc<Payments>>, Path(id): Path<String>, Json(dispute): Json<Dispute>) -> Reply {
+    sim.control.count("dispute");
+    let Dispute { amount, status, id: dispute } = dispute;
+    answer(lock(&sim.books).dispute(&sim.control, &id, amount, &status, dispute))
 }
 
 #[derive(Deserialize)]

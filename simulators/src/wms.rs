@@ -1,21 +1,24 @@
 //! The legacy warehouse: SOAP 1.1 over HTTP, namespace `urn:legacy-wms:v1`.
 
+mod counts;
 mod soap;
 mod store;
 mod timeline;
 
 use std::sync::{Arc, Mutex};
 
+use axum::Json;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{post, put};
 
 use crate::connection::Connection;
 use crate::control::{Call, Control, lock};
+use counts::Counted;
 use soap::Element;
 use store::{Refused, Store};
 
@@ -38,6 +41,7 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
     };
     Router::new()
         .route("/wms", post(call))
+        .route("/_sim/stock", put(count))
         .layer(DefaultBodyLimit::max(LARGEST_ENVELOPE))
         .with_state(wms)
         .merge(control.routes(reset))
@@ -70,6 +74,12 @@ async fn call(
     wms.control.perform(call, effect, broken).await
 }
 
+/// Somebody says what lies in a warehouse.
+async fn count(State(wms): State<Arc<Wms>>, Json(counted): Json<Counted>) -> StatusCode {
+    lock(&wms.store).count(counted);
+    StatusCode::NO_CONTENT
+}
+
 fn read(body: Result<Bytes, BytesRejection>) -> Result<Element, String> {
     let body = body.map_err(|rejection| rejection.body_text())?;
     let text = std::str::from_utf8(&body).map_err(|error| error.to_string())?;
@@ -81,6 +91,7 @@ fn find(name: &str) -> Result<(&'static str, Operation), Refused> {
         "CreateOrderRequest" => Ok(("CreateOrder", Store::create)),
         "GetStatusRequest" => Ok(("GetStatus", Store::status)),
         "CancelOrderRequest" => Ok(("CancelOrder", Store::cancel)),
+        "GetStockRequest" => Ok(("GetStock", Store::stock)),
         "ReleaseShipmentRequest" => Ok(("ReleaseShipment", Store::release)),
         _ => Err(Refused::UnknownOperation),
     }

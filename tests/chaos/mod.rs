@@ -1,5 +1,6 @@
 //! What must hold whatever breaks: providers, the database, the process.
 
+mod apart;
 mod kill;
 mod log;
 pub mod process;

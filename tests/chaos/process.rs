@@ -119,6 +119,7 @@ async fn open_shop(rest: &Rest) -> Result<(TenantId, Rest, Rest)> {
     let session = rest.post("/api/v1/sessions", &json!(login), None).await?;
     let tenant = text(&session, "tenantId").parse()?;
     let admin = rest.with_token(text(&session, "accessToken"));
+    seed::trust(&admin).await?;
     seed::people(&admin, SHOP).await?;
     seed::goods(&admin).await?;
     let customer = rest.login(&seed::login(SHOP, "customer")).await?;
@@ -193,7 +194,7 @@ fn scratch() -> Result<PathBuf> {
 }
 
 /// A port that stays free while the server is down: not one of those that the system gives to every connection.
-fn port() -> Result<u16> {
+pub fn port() -> Result<u16> {
     const FIRST: u32 = 12_000;
     const COUNT: u32 = 16_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);

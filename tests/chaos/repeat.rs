@@ -60,7 +60,7 @@ impl Caller {
     }
 
     fn reserve(&self) -> Request<ReserveStockRequest> {
-        let lines = vec![DemandLine { sku: "TEE-S".to_owned(), quantity: 4 }];
+        let lines = vec![DemandLine { sku: "TEE-S".to_owned(), quantity: 4, slot_id: String::new() }];
         let order_id = self.order.clone();
         self.step("reserve:do", ReserveStockRequest { order_id, lines, hold_s: 900, split: true })
     }
@@ -68,7 +68,10 @@ impl Caller {
     fn authorize(&self) -> Request<AuthorizePaymentRequest> {
         let payment_method = "pm_sim_visa".to_owned();
         let order_id = self.order.clone();
-        self.step("authorize:do", AuthorizePaymentRequest { order_id, amount: usd(9_980), payment_method })
+        self.step(
+            "authorize:do",
+            AuthorizePaymentRequest { order_id, amount: usd(9_980), payment_method, ..Default::default() },
+        )
     }
 
     fn confirm(&self) -> Request<ConfirmReservationRequest> {
@@ -94,12 +97,13 @@ impl Caller {
             capture_amount: usd(9_980),
             final_capture: true,
             weight_grams: 720,
+            revision: 0,
         };
         self.step("fulfil:do", message)
     }
 
     fn cancel(&self) -> Request<CancelFulfillmentRequest> {
-        self.step("fulfil:undo", CancelFulfillmentRequest { order_id: self.order.clone() })
+        self.step("fulfil:undo", CancelFulfillmentRequest { order_id: self.order.clone(), revision: 0 })
     }
 
     fn void(&self) -> Request<VoidPaymentRequest> {
@@ -230,6 +234,7 @@ async fn repeat_parcels(caller: &Caller, pairs: &[(Value, Value)]) -> Result<()>
         let lines = units.iter().map(|line| DemandLine {
             sku: text(line, "sku").to_owned(),
             quantity: i32::try_from(number(&line["quantity"])).unwrap_or(0),
+            slot_id: String::new(),
         });
         let consume = ConsumeReservationRequest {
             order_id: caller.order.clone(),

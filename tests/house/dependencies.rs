@@ -7,7 +7,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 use super::{assert_none, root};
 
 /// What a package may use, by package. Names that begin with `*` stand for a group.
-const ALLOWED: [(&str, &[&str]); 20] = [
+const ALLOWED: [(&str, &[&str]); 21] = [
     ("ids", &[]),
     ("money", &[]),
     ("fault", &[]),
@@ -24,6 +24,7 @@ const ALLOWED: [(&str, &[&str]); 20] = [
     ("saga", &["pg", "ctx", "fault", "ids", "telemetry", "eventlog"]),
     ("serve", &["ctx", "fault", "ids", "telemetry", "contract"]),
     ("transcode", &[]),
+    ("vault", &["pg", "fault", "ids"]),
     ("codegen", &[]),
     ("simulators", &[]),
     ("bridge", &["transcode", "serve", "contract", "ctx", "fault", "telemetry"]),

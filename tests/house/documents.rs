@@ -49,3 +49,17 @@ fn links_between_documents_lead_somewhere() {
 fn local_links_are_told_from_others() {
     assert_eq!(links("[a](b.md#c) [d](https://e.example/f) [g](#h) `x[0](1`"), ["b.md"]);
 }
+
+/// The figure of a column of the benchmarks' table of latencies, in milliseconds.
+fn measured(text: &str, what: &str, column: usize) -> Option<f64> {
+    let row = text.lines().find(|line| line.starts_with(&format!("| {what} |")))?;
+    row.split('|').nth(column + 2)?.trim().parse().ok()
+}
+
+/// A time on a busy machine says little, so no test takes it: `make bench` does, with orders placed and read beside.
+#[test]
+fn inv_01_a_stock_look_up_was_measured_at_a_p95_below_100_ms_under_load() {
+    let p95 = measured(&read("docs/benchmarks.md"), "stock", 1).expect("the benchmarks measure a look-up of stock");
+    assert!(p95 < 100.0, "{p95} ms");
+    assert_eq!(measured("| a | 1 |\n| stock | 3.0 | 4.3 | 6.1 |\n", "stock", 1), Some(4.3));
+}

@@ -76,6 +76,49 @@ fn domain_files_decide_without_waiting_clock_or_io() {
     assert_none("a domain file is not async, reads no clock, draws no random number and does no I/O", &broken);
 }
 
+/// What the domain of orders may name: language, messages, values, refusals (ORD-13).
+const CORE: [&str; 10] =
+    ["contract", "fault", "ids", "jiff", "money", "prost", "prost_types", "serde", "thiserror", "uuid"];
+
+/// Packages that the domain names among those its package depends on.
+fn named<'n>(source: &Source, packages: &'n [String]) -> Vec<&'n str> {
+    let used = |name: &&String| source.find(&[name.as_str(), ":", ":"]).any(|at| !source.in_tests(at));
+    packages.iter().filter(used).map(String::as_str).collect()
+}
+
+#[test]
+fn ord_13_the_domain_of_orders_names_no_package_that_serves_stores_or_waits() {
+    let mut command = cargo_metadata::MetadataCommand::new();
+    command.current_dir(super::root()).no_deps().other_options(vec!["--offline".to_owned()]);
+    let metadata = command.exec().expect("cargo knows the workspace");
+    let order =
+        metadata.packages.iter().find(|package| package.name.as_str() == "order").expect("there is a package order");
+    let all: Vec<String> = order.dependencies.iter().map(|dependency| dependency.name.replace('-', "_")).collect();
+    for outside in ["tonic", "diesel", "diesel_async", "tokio", "pg", "serve"] {
+        assert!(all.iter().any(|name| name == outside), "the outside of the onion uses {outside}");
+    }
+    let outside: Vec<String> = all.into_iter().filter(|name| !CORE.contains(&name.as_str())).collect();
+    let domain = sources().iter().filter(|source| {
+        source.path.starts_with("services/order/src/domain/") || source.path == "services/order/src/domain.rs"
+    });
+    let broken: Vec<String> = domain
+        .flat_map(|source| named(source, &outside).into_iter().map(|name| format!("{}: {name}", source.path)))
+        .collect();
+    assert_none("the domain of orders depends on values and messages alone", &broken);
+    const OUTER: [&[&str]; 3] =
+        [&["crate", ":", ":", "app"], &["crate", ":", ":", "infra"], &["crate", ":", ":", "api"]];
+    let outward: Vec<String> = sources()
+        .iter()
+        .filter(|source| source.path.starts_with("services/order/src/domain/"))
+        .filter(|source| OUTER.iter().any(|path| source.find(path).next().is_some()))
+        .map(|source| source.path.clone())
+        .collect();
+    assert_none("and knows nobody further out", &outward);
+    let text = "use tokio::time;\nfn a(x: contract::order::v1::Order) {}\n#[cfg(test)]\nmod tests { use serve::Mesh; }";
+    let seen = Source::parse("x.rs".to_owned(), text);
+    assert_eq!(named(&seen, &["tokio".to_owned(), "serve".to_owned(), "contract".to_owned()]), ["tokio", "contract"]);
+}
+
 #[test]
 fn impure_code_is_seen() {
     let text = "use tonic::Status;\nasync fn a() { b().await }\nfn c() -> jiff::Timestamp { jiff::Timestamp::now() }\n\

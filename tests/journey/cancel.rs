@@ -8,7 +8,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use testkit::{eventually, order};
 
-use super::world::{Faulty, PATIENCE, World, order_by, script, state_of, text};
+use super::world::{Faulty, PATIENCE, World, order_by, script, speed, state_of, text};
 
 async fn cancel(world: &World, id: &str) -> Result<(StatusCode, Value)> {
     let path = format!("/api/v1/orders/{id}?reason=changed+my+mind");
@@ -79,6 +79,46 @@ async fn ord_17_cancel_after_fulfilment_started_is_refused_and_nothing_is_given_
     let ops: Vec<&str> = moves.iter().map(|line| text(line, "op")).collect();
     assert_eq!(ops, ["authorize", "capture"]);
     world.books_agree().await
+}
+
+#[tokio::test]
+async fn ord_04_an_order_that_the_warehouse_has_accepted_but_not_begun_is_called_off_by_a_saga() -> Result<()> {
+    let faulty = Faulty::open("called-off").await?;
+    let world = &faulty.world;
+    let wms = world.system.wms();
+    // Its time stands nearly still: it has accepted, and begins in hours.
+    speed(&wms, 0.001).await?;
+    let outcome = async {
+        let accepted = world.place_until(&order(&[("CHAIR-OAK", 1)]), "FULFILLMENT_PENDING").await?;
+        let id = text(&accepted, "id").to_owned();
+        // It does not answer at first: the lock stays, and nothing is given back before it has said yes.
+        script(&wms, &json!([{"op": "CancelOrder", "kind": "error500", "times": 2}])).await?;
+        let (status, answer) = cancel(world, &id).await?;
+        assert_eq!((status, state_of(&answer)), (StatusCode::OK, "CANCELLATION_PENDING".to_owned()), "{answer}");
+        let (status, again) = cancel(world, &id).await?;
+        assert_eq!(status, StatusCode::OK, "{again}");
+        let cancelled = world.until(&id, "CANCELLED").await?;
+        assert_eq!(text(&cancelled, "stateReason"), "changed my mind");
+        anyhow::Ok(id)
+    };
+    let outcome = outcome.await;
+    speed(&wms, 10.0).await?;
+    let id = outcome?;
+    world.books_agree().await?;
+    assert_eq!(world.stock("CHAIR-OAK", "OAK").await?, (25, 0));
+    let moves = world.money_moves(&id).await?;
+    let ops: Vec<&str> = moves.iter().map(|line| text(line, "op")).collect();
+    assert_eq!(ops, ["authorize", "void"]);
+    let sagas = world.csr.get("/api/v1/sagas?kinds=cancel").await?;
+    let sagas: Vec<Value> = sagas["sagas"].as_array().cloned().unwrap_or_default();
+    assert_eq!(sagas.len(), 1, "one, however often it was asked for");
+    assert_eq!((text(&sagas[0], "state"), text(&sagas[0], "orderId")), ("SAGA_STATE_COMPLETED", id.as_str()));
+    let saga = world.csr.get(&format!("/api/v1/sagas/{}", text(&sagas[0], "id"))).await?;
+    let log = saga["log"].as_array().cloned().unwrap_or_default();
+    let done: Vec<&str> =
+        log.iter().filter(|entry| entry["outcome"] == "DONE").map(|entry| text(entry, "step")).collect();
+    assert_eq!(done, ["call_off_warehouses", "give_back_money", "release_stock", "close_order"]);
+    Ok(())
 }
 
 #[tokio::test]

@@ -99,7 +99,7 @@ async fn ord_07_an_order_that_arrived_shows_lines_parcels_and_money() -> Result<
 }
 
 #[tokio::test]
-async fn pay_03_money_is_held_at_placement_and_taken_once_when_the_parcel_leaves() -> Result<()> {
+async fn pay_02_pay_03_money_is_held_at_placement_and_taken_once_when_the_parcel_leaves() -> Result<()> {
     let journey = Journey::of_all().await?;
     let moves = journey.world.money_moves(journey.id()).await?;
     let seen: Vec<(&str, i64)> = moves.iter().map(|line| (text(line, "op"), number(&line["amount"]))).collect();
@@ -206,7 +206,8 @@ async fn sag_02_the_steps_of_an_order_are_seen_in_their_order() -> Result<()> {
     let saga = journey.world.csr.get(&format!("/api/v1/sagas/{}", journey.id())).await?;
     let done: Vec<Value> = list(&saga, "log").into_iter().filter(|entry| entry["outcome"] == "DONE").collect();
     let steps: Vec<&str> = done.iter().map(|entry| text(entry, "step")).collect();
-    assert_eq!(steps, ["reserve_stock", "authorize_payment", "confirm_reservation", "request_fulfillment"]);
+    let table = ["reserve_stock", "evaluate_risk", "authorize_payment", "confirm_reservation", "request_fulfillment"];
+    assert_eq!(steps, table);
     assert_eq!(text(&saga, "state"), "SAGA_STATE_COMPLETED");
     Ok(())
 }

@@ -47,7 +47,7 @@ async fn ord_06_lists_are_filtered_by_state_customer_and_number() -> Result<()> 
     let arrived = world.place_until(&order(&[("PEN-GEL", 3)]), "DELIVERED").await?;
     let failed = world.place_until(&order_by("pm_sim_declined", &[("PEN-GEL", 3)]), "PAYMENT_FAILED").await?;
     let mut for_another = order(&[("PEN-GEL", 3)]);
-    for_another["customerId"] = ids::UserId::new().to_string().into();
+    for_another["customerId"] = world.buyers(1).await?.remove(0).into();
     let for_another = world.csr.post("/api/v1/orders", &for_another, Some(&super::world::unique())).await?;
 
     let only = |query: String| {

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use futures::future::try_join_all;
-use ids::UserId;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use testkit::{eventually, order};
@@ -31,17 +30,17 @@ async fn buy(world: &World, body: &Value, key: &str) -> Result<(StatusCode, Vec<
     }
 }
 
-fn of_somebody(mut body: Value) -> Value {
-    body["customerId"] = UserId::new().to_string().into();
+fn by(buyer: &str, mut body: Value) -> Value {
+    body["customerId"] = buyer.into();
     body
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn inv_02_two_hundred_buyers_of_the_last_unit_make_one_sale_and_no_loser_pays() -> Result<()> {
     let world = World::open("last-unit").await?;
-    let buyers = (0..BUYERS).map(|_| {
+    let buyers = world.buyers(BUYERS).await?.into_iter().map(|buyer| {
         let world = world.clone();
-        async move { buy(&world, &of_somebody(order(&[("PRINT-01", 1)])), &unique()).await }
+        async move { buy(&world, &by(&buyer, order(&[("PRINT-01", 1)])), &unique()).await }
     });
     for (status, body) in try_join_all(buyers).await? {
         assert_eq!(status, StatusCode::CREATED, "{}", String::from_utf8_lossy(&body));
@@ -83,7 +82,8 @@ async fn all_orders(world: &World) -> Result<Vec<Value>> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ord_34_one_key_fifty_times_is_one_order_one_hold_and_fifty_equal_answers() -> Result<()> {
     let world = World::open("one-key").await?;
-    let (body, key) = (of_somebody(order(&[("MUG-BLUE", 1)])), unique());
+    let buyer = world.buyers(1).await?.remove(0);
+    let (body, key) = (by(&buyer, order(&[("MUG-BLUE", 1)])), unique());
     let calls = (0..50).map(|_| {
         let (world, body, key) = (world.clone(), body.clone(), key.clone());
         async move { buy(&world, &body, &key).await }
@@ -103,7 +103,7 @@ async fn ord_34_one_key_fifty_times_is_one_order_one_hold_and_fifty_equal_answer
     let later = request.send().await?;
     assert_eq!(later.headers().get("idempotent-replayed").context("it is a repeat")?, "true");
     assert_eq!(later.bytes().await?, answers[0].1);
-    let other = of_somebody(order(&[("MUG-BLUE", 2)]));
+    let other = by(&buyer, order(&[("MUG-BLUE", 2)]));
     let (status, problem) = buy(&world, &other, &key).await?;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{}", String::from_utf8_lossy(&problem));
     assert!(String::from_utf8_lossy(&problem).contains("IDEMPOTENCY_KEY_REUSED"));
@@ -115,7 +115,8 @@ async fn ord_34_one_key_fifty_times_is_one_order_one_hold_and_fifty_equal_answer
 async fn ord_34_a_refused_key_race_makes_one_order_whoever_wins() -> Result<()> {
     let world = World::open("two-bodies").await?;
     let key = unique();
-    let bodies = [of_somebody(order(&[("MUG-BLUE", 1)])), of_somebody(order(&[("MUG-RED", 1)]))];
+    let buyers = world.buyers(2).await?;
+    let bodies = [by(&buyers[0], order(&[("MUG-BLUE", 1)])), by(&buyers[1], order(&[("MUG-RED", 1)]))];
     let calls = (0..20).map(|call| {
         let (world, body, key) = (world.clone(), bodies[call % 2].clone(), key.clone());
         async move { buy(&world, &body, &key).await }

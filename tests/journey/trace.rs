@@ -44,9 +44,11 @@ const WAY_BACK: [&str; 7] = [
 /// What else happens because of the order, beside that way, and what it happens in.
 ///
 /// Without what a provider's webhook may tell us first: then it is part of the provider's request.
-const BESIDE: [(&str, &str); 9] = [
+const BESIDE: [(&str, &str); 11] = [
     ("step reserve_stock", "CreateOrder"),
     ("ReserveStock", "step reserve_stock"),
+    ("step evaluate_risk", "CreateOrder"),
+    ("EvaluateRisk", "step evaluate_risk"),
     ("step authorize_payment", "CreateOrder"),
     ("AuthorizePayment", "step authorize_payment"),
     ("step confirm_reservation", "CreateOrder"),

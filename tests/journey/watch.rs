@@ -5,14 +5,17 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use reqwest::Method;
 use serde_json::Value;
-use testkit::order;
+use testkit::{Rest, order};
 
 use super::world::{Faulty, PATIENCE, World, number, speed, state_of, text};
 
-/// What a stream of server-sent events said, up to its end.
 async fn watched(world: &World, id: &str, resume: Option<&str>) -> Result<Vec<Value>> {
-    let path = format!("/api/v1/orders/{id}:watch");
-    let mut request = world.customer.request(Method::GET, &path).header("accept", "text/event-stream");
+    followed(&world.customer, &format!("/api/v1/orders/{id}:watch"), resume).await
+}
+
+/// What a stream of server-sent events said, up to its end.
+pub(super) async fn followed(who: &Rest, path: &str, resume: Option<&str>) -> Result<Vec<Value>> {
+    let mut request = who.request(Method::GET, path).header("accept", "text/event-stream");
     request = request.timeout(PATIENCE);
     if let Some(seen) = resume {
         request = request.header("last-event-id", seen);

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use diesel::QueryableByName;
 use diesel::sql_types::{Jsonb, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
-use ids::TenantId;
+use ids::{TenantId, UserId};
 use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::{Rest, Shop, System, eventually, kept, order};
@@ -69,6 +69,17 @@ impl World {
     /// Places an order as the customer.
     pub async fn place(&self, body: &Value) -> Result<Value> {
         self.customer.post("/api/v1/orders", body, Some(&unique())).await
+    }
+
+    /// So many customers more than the shop has; they have no password, so staff buys for them.
+    pub async fn buyers(&self, count: usize) -> Result<Vec<String>> {
+        let sql = format!(
+            "INSERT INTO om_identity.users (tenant_id, user_id, email, display_name, roles, password_hash, email_verified) \
+            SELECT $1, gen_random_uuid(), gen_random_uuid() || '@buyer.example', 'A Buyer', '{{customer}}', '', true \
+            FROM generate_series(1, {count}) RETURNING to_jsonb(user_id) AS row"
+        );
+        let ids = self.rows(&sql).await?;
+        ids.into_iter().map(|id| Ok(UserId::from_uuid(serde_json::from_value(id)?).to_string())).collect()
     }
 
     /// Adds a product with stock, `(warehouse, units)`.

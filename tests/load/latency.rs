@@ -3,8 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
+use crate::system::System;
 use crate::throughput::Shop;
 
 /// Milliseconds at which a share of calls was answered.
@@ -56,6 +57,26 @@ pub async fn measure(shops: &[Shop], rate: u32, time: Duration) -> Result<Latenc
     });
     let (create, get, stock) = tokio::try_join!(create, get, stock)?;
     Ok(Latency { rate, create, get, stock })
+}
+
+/// From placed to paid while the payment provider takes 300 ms for every hold (PAY-16); the wait of an order that is taken
+/// at once, not of a person.
+///
+/// # Errors
+/// When an order is refused or does not get on.
+pub async fn paid(system: &System, shops: &[Shop], rate: u32, time: Duration) -> Result<Percentiles> {
+    system.slow_provider(300).await?;
+    let since = system.now().await?;
+    let placed = open_loop(rate, time, |turn| {
+        let shop = shops[turn % shops.len()].clone();
+        async move { shop.place().await.map(drop) }
+    });
+    placed.await?;
+    system.drained(Duration::from_secs(120)).await?;
+    match system.paid_since(since).await?[..] {
+        [p50, p95, p99] => Ok(Percentiles { p50, p95, p99 }),
+        ref other => bail!("three percentiles are wanted, not {other:?}"),
+    }
 }
 
 async fn open_loop<F, Fut>(rate: u32, time: Duration, call: F) -> Result<Percentiles>

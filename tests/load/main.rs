@@ -47,9 +47,12 @@ async fn main() -> Result<()> {
         rounds.push(figures);
     }
     let latency = latency::measure(&shops, 25, Duration::from_secs(20)).await?;
+    system.drained(Duration::from_secs(120)).await?;
+    let paid = latency::paid(&system, &shops, 25, Duration::from_secs(20)).await?;
     let figures = Figures {
         rounds,
         latency,
+        paid,
         ready: system.ready,
         idle_mb: system.idle_mb,
         busy_mb: system.memory_mb()?,

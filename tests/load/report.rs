@@ -66,6 +66,8 @@ pub struct Figures {
     pub rounds: Vec<Round>,
     /// Latencies.
     pub latency: Latency,
+    /// From placed to paid with a provider that takes 300 ms.
+    pub paid: Percentiles,
     /// From the start of `serve all` to its readiness, migrated database.
     pub ready: Duration,
     /// Resident memory before any load.
@@ -134,7 +136,10 @@ impl fmt::Display for Figures {
         )?;
         let Latency { rate, create, get, stock } = self.latency;
         writeln!(f, "\n| ms at {rate}/s each, open loop | p50 | p95 | p99 |\n|---|---|---|---|")?;
-        for (name, Percentiles { p50, p95, p99 }) in [("create order", create), ("get order", get), ("stock", stock)] {
+        let waits = [("create order", create), ("get order", get), ("stock", stock)];
+        for (name, Percentiles { p50, p95, p99 }) in
+            waits.into_iter().chain([("placed to paid, provider of 300 ms", self.paid)])
+        {
             writeln!(f, "| {name} | {p50:.1} | {p95:.1} | {p99:.1} |")?;
         }
         writeln!(

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use cluster::{Cluster, Options};
 use diesel::QueryableByName;
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{Array, BigInt, Double};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use futures::{StreamExt as _, TryStreamExt as _};
 use ordermesh::platform::{Database, Platform, PlatformConfig, Secrets};
 use ordermesh::rest::Rest;
 use ordermesh::{defaults, seed};
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -31,6 +32,7 @@ pub struct System {
     simulators: Child,
     server: Child,
     rest: Rest,
+    payments: Rest,
     work: PathBuf,
     /// From the start of `serve all` to its readiness.
     pub ready: Duration,
@@ -89,11 +91,12 @@ impl System {
             .kill_on_drop(true)
             .spawn()?;
         let rest = Rest::new(format!("http://{}", address(rest)));
+        let payments = Rest::new(format!("http://{}", text(&outside, "payments")?));
         let ready = ready(&rest, start).await?;
         // Idle means idle: what starting allocated has settled.
         tokio::time::sleep(Duration::from_secs(2)).await;
         let idle_mb = memory_mb(server.id().context("the server has ended")?)?;
-        Ok(Self { cluster, simulators, server, rest, work, ready, idle_mb })
+        Ok(Self { cluster, simulators, server, rest, payments, work, ready, idle_mb })
     }
 
     /// A customer of each shop.
@@ -159,6 +162,46 @@ impl System {
     async fn count(&self, sql: &'static str) -> Result<i64> {
         let mut conn = AsyncPgConnection::establish(&self.cluster.url(cluster::ADMIN, DATABASE)).await?;
         Ok(diesel::sql_query(sql).get_result::<Count>(&mut conn).await?.count)
+    }
+
+    /// From now on the payment provider takes so long for every hold.
+    ///
+    /// # Errors
+    /// When its simulator does not take the script.
+    pub async fn slow_provider(&self, delay_ms: u64) -> Result<()> {
+        let slow = json!([{"op": "payment_intents.create", "kind": "delay", "delay_ms": delay_ms, "times": 1_000_000}]);
+        self.payments.request(Method::POST, "/_sim/faults").json(&slow).send().await?.error_for_status()?;
+        Ok(())
+    }
+
+    /// The database's time, microseconds since 1970.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn now(&self) -> Result<i64> {
+        self.count("SELECT (extract(epoch FROM now()) * 1000000)::bigint AS count").await
+    }
+
+    /// Milliseconds from placed to paid (p50, p95, p99) of the orders that were placed since.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn paid_since(&self, since: i64) -> Result<Vec<f64>> {
+        #[derive(QueryableByName)]
+        struct Times {
+            #[diesel(sql_type = Array<Double>)]
+            ms: Vec<f64>,
+        }
+        let mut conn = AsyncPgConnection::establish(&self.cluster.url(cluster::ADMIN, DATABASE)).await?;
+        let query = diesel::sql_query(
+            "SELECT percentile_cont(ARRAY[0.5, 0.95, 0.99]::float8[]) WITHIN GROUP (ORDER BY \
+             (extract(epoch FROM paid.occurred_at - placed.occurred_at) * 1000)::float8) AS ms \
+             FROM om_order.events placed JOIN om_order.events paid USING (tenant_id, stream_id) \
+             WHERE placed.type = 'ordermesh.order.v1.OrderCreated' \
+             AND paid.type = 'ordermesh.order.v1.OrderPaymentCompleted' \
+             AND placed.occurred_at >= to_timestamp($1 / 1000000.0)",
+        );
+        Ok(query.bind::<BigInt, _>(since).get_result::<Times>(&mut conn).await?.ms)
     }
 
     /// CPU seconds so far.

@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bytes::Bytes;
 use contract::common::v1::{Address, Money};
 use contract::google::api::HttpBody;
-use contract::{POLICIES, fulfillment, identity, inventory, order, payment, shipping};
+use contract::{POLICIES, fulfillment, identity, inventory, payment, shipping};
 use ids::{OrderId, ShipmentId};
 use prost::Message;
 
-use super::world::Known;
+use super::world::{DAY, Known, PROVIDER};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// Makes the request of a method.
-type Make = fn(&Known) -> Vec<u8>;
+pub(super) type Make = fn(&Known) -> Vec<u8>;
 
 /// The request of a method, encoded.
 ///
@@ -28,15 +28,15 @@ pub(super) fn sample(path: &str, known: &Known) -> Bytes {
 }
 
 /// A number that no other sample of the process has.
-fn unique() -> u32 {
+pub(super) fn unique() -> u32 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-fn money(amount_minor: i64) -> Option<Money> {
+pub(super) fn money(amount_minor: i64) -> Option<Money> {
     Some(Money { currency_code: "USD".into(), amount_minor })
 }
 
-fn address() -> Option<Address> {
+pub(super) fn address() -> Option<Address> {
     Some(Address {
         recipient: "Ada Lovelace".into(),
         line1: "500 Market Street".into(),
@@ -49,10 +49,11 @@ fn address() -> Option<Address> {
 }
 
 fn all() -> BTreeMap<String, Make> {
-    let contexts: [(&str, &[(&str, Make)]); 6] = [
+    let contexts: [(&str, &[(&str, Make)]); 7] = [
         ("identity.v1", IDENTITY),
         ("inventory.v1", INVENTORY),
-        ("order.v1", ORDER),
+        ("inventory.v1", super::samples_stock::STOCK),
+        ("order.v1", super::samples_order::ORDER),
         ("payment.v1", PAYMENT),
         ("fulfillment.v1", FULFILLMENT),
         ("shipping.v1", SHIPPING),
@@ -79,6 +80,15 @@ const IDENTITY: &[(&str, Make)] = &[
     }),
     ("IdentityService/ListUsers", |_| {
         identity::v1::ListUsersRequest { page_size: 10, page_token: String::new() }.encode_to_vec()
+    }),
+    ("CustomerService/GetCustomer", |known| {
+        identity::v1::GetCustomerRequest { user_id: known.customer.clone() }.encode_to_vec()
+    }),
+    ("CustomerService/SetCustomerStanding", |known| {
+        let (user_id, birth_date) = (known.customer.clone(), "1985-12-10".into());
+        let (email_verified, reason) = (true, "showed a passport".into());
+        identity::v1::SetCustomerStandingRequest { user_id, blocked: false, email_verified, birth_date, reason }
+            .encode_to_vec()
     }),
     ("TenantService/CreateTenant", |_| {
         let slug = format!("sample-{}", unique());
@@ -157,67 +167,11 @@ const INVENTORY: &[(&str, Make)] = &[
     }),
 ];
 
-const ORDER: &[(&str, Make)] = &[
-    ("OrderService/CreateOrder", |known| {
-        order::v1::CreateOrderRequest {
-            customer_id: known.customer.clone(),
-            items: vec![item(known)],
-            currency_code: "USD".into(),
-            shipping_address: address(),
-            shipping_service: "STANDARD".into(),
-            payment_method: "pm_sim_visa".into(),
-            note: "Ring twice".into(),
-            expected_total: None,
-        }
-        .encode_to_vec()
-    }),
-    ("OrderService/QuoteOrder", |known| {
-        order::v1::QuoteOrderRequest {
-            items: vec![item(known)],
-            currency_code: "USD".into(),
-            shipping_address: address(),
-            shipping_service: "EXPRESS".into(),
-        }
-        .encode_to_vec()
-    }),
-    ("OrderService/UpdateOrder", |known| {
-        let update_mask = Some(prost_types::FieldMask { paths: vec!["note".into()] });
-        order::v1::UpdateOrderRequest {
-            order_id: known.order.clone(),
-            shipping_address: address(),
-            note: "Ring thrice".into(),
-            update_mask,
-            etag: String::new(),
-        }
-        .encode_to_vec()
-    }),
-    ("OrderService/CancelOrder", |known| {
-        let (order_id, reason) = (known.order.clone(), "changed my mind".into());
-        order::v1::CancelOrderRequest { order_id, reason, etag: String::new() }.encode_to_vec()
-    }),
-    ("OrderService/VerifyOrder", |known| {
-        order::v1::VerifyOrderRequest { order_id: known.order.clone() }.encode_to_vec()
-    }),
-    ("OrderQueryService/GetOrder", |known| {
-        order::v1::GetOrderRequest { order_id: known.order.clone() }.encode_to_vec()
-    }),
-    ("OrderQueryService/ListOrders", |known| {
-        let customer_id = known.customer.clone();
-        order::v1::ListOrdersRequest { page_size: 10, customer_id, ..Default::default() }.encode_to_vec()
-    }),
-    ("OrderQueryService/ListOrderEvents", |known| {
-        order::v1::ListOrderEventsRequest { order_id: known.order.clone() }.encode_to_vec()
-    }),
-    ("OrderQueryService/WatchOrder", |known| {
-        order::v1::WatchOrderRequest { order_id: known.order.clone(), etag: String::new() }.encode_to_vec()
-    }),
-    ("SagaService/GetSaga", |known| order::v1::GetSagaRequest { order_id: known.order.clone() }.encode_to_vec()),
-];
-
 const PAYMENT: &[(&str, Make)] = &[
     ("PaymentService/AuthorizePayment", |_| {
         let (order_id, payment_method) = (OrderId::new().to_string(), "pm_sim_visa".into());
-        payment::v1::AuthorizePaymentRequest { order_id, amount: money(1299), payment_method }.encode_to_vec()
+        let amount = money(1299);
+        payment::v1::AuthorizePaymentRequest { order_id, amount, payment_method, ..Default::default() }.encode_to_vec()
     }),
     ("PaymentService/InquirePayment", |known| {
         payment::v1::InquirePaymentRequest { order_id: known.order.clone() }.encode_to_vec()
@@ -240,6 +194,77 @@ const PAYMENT: &[(&str, Make)] = &[
         let order_id = known.order.clone();
         payment::v1::ListPaymentsRequest { page_size: 10, page_token: String::new(), order_id }.encode_to_vec()
     }),
+    ("PaymentService/IncrementAuthorization", |known| {
+        let order_id = known.order.clone();
+        payment::v1::IncrementAuthorizationRequest { order_id, amount: money(1) }.encode_to_vec()
+    }),
+    ("PaymentService/ReauthorizePayment", |known| {
+        let payment_id = known.payment.clone();
+        payment::v1::ReauthorizePaymentRequest { payment_id, attempt: 2, payment_method: String::new() }.encode_to_vec()
+    }),
+    ("PaymentService/CompletePaymentAction", |known| {
+        payment::v1::CompletePaymentActionRequest { payment_id: known.payment.clone() }.encode_to_vec()
+    }),
+    ("PaymentService/MarkPaid", |known| {
+        let (payment_id, reason) = (known.payment.clone(), "paid by cheque".into());
+        payment::v1::MarkPaidRequest { payment_id, reason }.encode_to_vec()
+    }),
+    ("PaymentService/ListPaymentEvents", |known| {
+        let payment_id = known.payment.clone();
+        payment::v1::ListPaymentEventsRequest { payment_id, page_size: 10, page_token: String::new() }.encode_to_vec()
+    }),
+    ("PaymentService/GetRefund", |known| {
+        payment::v1::GetRefundRequest { refund_id: known.refund.clone() }.encode_to_vec()
+    }),
+    ("PaymentService/ListRefunds", |known| {
+        payment::v1::ListRefundsRequest { payment_id: known.payment.clone() }.encode_to_vec()
+    }),
+    ("FraudService/EvaluateRisk", |known| {
+        payment::v1::EvaluateRiskRequest {
+            order_id: OrderId::new().to_string(),
+            stage: payment::v1::RiskStage::Placed.into(),
+            customer_id: known.customer.clone(),
+            amount: money(1299),
+            payment_method: "pm_sim_visa".into(),
+            client_ip: "203.0.113.7".into(),
+            shipping_address: address(),
+            policy: None,
+        }
+        .encode_to_vec()
+    }),
+    ("FraudService/CloseReview", |known| {
+        let state = payment::v1::ReviewState::Withdrawn.into();
+        payment::v1::CloseReviewRequest { order_id: known.order.clone(), state }.encode_to_vec()
+    }),
+    ("FraudService/ListRiskAssessments", |known| {
+        payment::v1::ListRiskAssessmentsRequest { order_id: known.order.clone() }.encode_to_vec()
+    }),
+    ("FraudService/ListReviewQueue", |_| {
+        payment::v1::ListReviewQueueRequest { page_size: 10, page_token: String::new() }.encode_to_vec()
+    }),
+    ("FraudService/ApproveReview", |known| {
+        let (order_id, reason) = (known.order.clone(), "called the customer".into());
+        payment::v1::ApproveReviewRequest { order_id, reason }.encode_to_vec()
+    }),
+    ("FraudService/RejectReview", |known| {
+        let (order_id, reason) = (known.order.clone(), "nobody there".into());
+        payment::v1::RejectReviewRequest { order_id, reason }.encode_to_vec()
+    }),
+    ("ReconciliationService/RunReconciliation", |_| {
+        let (provider, day) = (PROVIDER.into(), DAY.into());
+        payment::v1::RunReconciliationRequest { provider, day }.encode_to_vec()
+    }),
+    ("ReconciliationService/GetReconciliationReport", |_| {
+        let (provider, day) = (PROVIDER.into(), DAY.into());
+        payment::v1::GetReconciliationReportRequest { provider, day }.encode_to_vec()
+    }),
+    ("ReconciliationService/ListDiscrepancies", |_| {
+        payment::v1::ListDiscrepanciesRequest { page_size: 10, ..Default::default() }.encode_to_vec()
+    }),
+    ("ReconciliationService/ResolveDiscrepancy", |_| {
+        let discrepancy_id = "dsc_00112233445566778899aabbccddeeff".into();
+        payment::v1::ResolveDiscrepancyRequest { discrepancy_id, reason: "seen".into(), accept: true }.encode_to_vec()
+    }),
     // Nobody has the provider's secret here, so these two get no further than the signature; that signed ones pass
     // is proved by every delivered order.
     ("PaymentWebhookService/IngestProviderWebhook", |known| {
@@ -260,11 +285,12 @@ const FULFILLMENT: &[(&str, Make)] = &[
             capture_amount: money(1299),
             final_capture: true,
             weight_grams: 700,
+            revision: 0,
         }
         .encode_to_vec()
     }),
     ("FulfillmentService/CancelFulfillment", |known| {
-        fulfillment::v1::CancelFulfillmentRequest { order_id: known.order.clone() }.encode_to_vec()
+        fulfillment::v1::CancelFulfillmentRequest { order_id: known.order.clone(), revision: 0 }.encode_to_vec()
     }),
     ("FulfillmentService/ShipFulfillment", |known| {
         let (fulfillment_id, carrier) = (known.fulfillment.clone(), "fedex".into());
@@ -322,6 +348,13 @@ fn policy() -> identity::v1::TenantPolicy {
         reservation_hold_s: 900,
         split_lines: true,
         currencies: vec!["USD".into()],
+        // How often orders come is not counted: those of all tests come from one customer.
+        risk: Some(identity::v1::RiskPolicy {
+            fail_mode: identity::v1::RiskFailMode::Review.into(),
+            ..Default::default()
+        }),
+        inventory_outage: identity::v1::InventoryOutage::Accept.into(),
+        capture_mode: identity::v1::CaptureMode::OnShipment.into(),
         ..Default::default()
     }
 }
@@ -332,12 +365,8 @@ fn product(sku: String) -> inventory::v1::Product {
     inventory::v1::Product { sku, display_name, prices, tax_class, weight_grams: 350, ..Default::default() }
 }
 
-fn demand(known: &Known, quantity: i32) -> inventory::v1::DemandLine {
-    inventory::v1::DemandLine { sku: known.sku.clone(), quantity }
-}
-
-fn item(known: &Known) -> order::v1::OrderItem {
-    order::v1::OrderItem { sku: known.sku.clone(), quantity: 1, expected_unit_price: None }
+pub(super) fn demand(known: &Known, quantity: i32) -> inventory::v1::DemandLine {
+    inventory::v1::DemandLine { sku: known.sku.clone(), quantity, slot_id: String::new() }
 }
 
 fn payload() -> Option<HttpBody> {

@@ -162,7 +162,7 @@ impl Database {
                    a.attidentity::text, a.attgenerated::text \
                  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid \
                  WHERE n.nspname LIKE 'om\\_%' AND n.nspname <> 'om_bus' AND c.relkind IN ('r', 'p') AND a.attnum > 0 \
-                   AND NOT a.attisdropped AND EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = c.oid \
+                   AND NOT c.relispartition AND NOT a.attisdropped AND EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = c.oid \
                      AND t.attname = 'tenant_id' AND NOT t.attisdropped) \
                    AND NOT (n.nspname = 'om_identity' AND c.relname = 'tenants') \
                  ORDER BY 1, 2, a.attnum",

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use contract::{Exposure, MethodPolicy};
 use ctx::{Cause, Role};
 use futures::future::try_join_all;
-use ids::{FulfillmentId, OrderId, PaymentId, ShipmentId, TenantId, UserId};
+use ids::{FulfillmentId, OrderId, PaymentId, RefundId, ShipmentId, TenantId, UserId};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use serve::auth::{Claims, SigningKey};
@@ -26,6 +26,9 @@ pub(super) const SERVICES: [&str; 7] =
     ["order", "inventory", "payment", "fulfillment", "shipping", "identity", "stranger"];
 /// What a webhook without a provider's signature is told, after the gate has let it through.
 pub(super) const OWN_REFUSAL: &str = "WEBHOOK_SIGNATURE";
+/// A payment provider, and a day of which every shop has a report.
+pub(super) const PROVIDER: &str = "stripe";
+pub(super) const DAY: &str = "2026-01-02";
 /// Life of a token of a test.
 const TOKEN_LIFE: Duration = Duration::from_secs(60 * 60);
 
@@ -55,9 +58,15 @@ pub(super) struct Known {
     pub(super) email: String,
     pub(super) customer: String,
     pub(super) order: String,
+    /// An order whose warehouse must wait, with a change that was declined.
+    pub(super) changed: String,
+    pub(super) change: String,
     pub(super) payment: String,
+    pub(super) refund: String,
     pub(super) fulfillment: String,
     pub(super) shipment: String,
+    pub(super) issue: String,
+    pub(super) subscription: String,
     pub(super) sku: String,
     pub(super) warehouse: String,
 }
@@ -72,25 +81,35 @@ impl Known {
             email: format!("nobody-{one}@nowhere.example"),
             customer: UserId::new().to_string(),
             order: OrderId::new().to_string(),
+            changed: OrderId::new().to_string(),
+            change: ids::ChangeId::new().to_string(),
             payment: PaymentId::new().to_string(),
+            refund: RefundId::new().to_string(),
             fulfillment: FulfillmentId::new().to_string(),
             shipment: ShipmentId::new().to_string(),
+            issue: ids::EventId::new().uuid().simple().to_string(),
+            subscription: ids::SubscriptionId::new().to_string(),
             sku: format!("NO-{one}"),
             warehouse: format!("NO-{}", one[20..].to_uppercase()),
         }
     }
 
     /// Every name, for a search in answers.
-    pub(super) fn names(&self) -> [&str; 10] {
+    pub(super) fn names(&self) -> [&str; 15] {
         [
             &self.tenant,
             &self.slug,
             &self.email,
             &self.customer,
             &self.order,
+            &self.changed,
+            &self.change,
             &self.payment,
+            &self.refund,
             &self.fulfillment,
             &self.shipment,
+            &self.issue,
+            &self.subscription,
             &self.sku,
             &self.warehouse,
         ]
@@ -252,18 +271,68 @@ async fn shop(system: &System, slug: &str) -> Result<Known> {
     let placed = delivered(&customer, text(&placed, "id")?).await?;
     let order_id = text(&placed, "id")?;
     let fulfillments = admin.get(&format!("/api/v1/fulfillments?orderId={order_id}")).await?;
+    let payment = text(&placed["payment"], "paymentId")?;
+    let refund = json!({"amount": {"currencyCode": "USD", "amountMinor": "1"}, "reason": "a scratch"});
+    let refund = admin.post(&format!("/api/v1/payments/{payment}/refunds"), &refund, Some("scratch")).await?;
+    let day = json!({"provider": PROVIDER, "day": DAY});
+    admin.post("/api/v1/reconciliations:run", &day, None).await?;
+    let found = json!({"warehouse": warehouse, "kind": "ISSUE_KIND_DAMAGED", "quantity": 1, "note": "a scratch"});
+    let issue = admin.post(&format!("/api/v1/inventory/{sku}:reportIssue"), &found, Some("found")).await?;
+    let (changed, change) = declined_change(system, &admin, &customer, &sku).await?;
+    // It begins so late that no order is made of it.
+    let later = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(300 * 24);
+    let mut agreed = order(&[(&sku, 1)]);
+    agreed["mandateReference"] = "mandate-1".into();
+    agreed["interval"] = json!({"unit": "INTERVAL_UNIT_MONTH", "count": 1});
+    agreed["startTime"] = later.to_string().into();
+    let subscription = customer.post("/api/v1/subscriptions", &agreed, Some("agreed")).await?;
     Ok(Known {
         tenant: shop.id.clone(),
         slug: slug.to_owned(),
         email: format!("customer@{slug}.example"),
         customer: text(&placed, "customerId")?.to_owned(),
         order: order_id.to_owned(),
-        payment: text(&placed["payment"], "paymentId")?.to_owned(),
+        changed,
+        change,
+        payment: payment.to_owned(),
+        refund: text(&refund, "id")?.to_owned(),
         fulfillment: text(&fulfillments["fulfillments"][0], "id")?.to_owned(),
         shipment: text(&placed["shipments"][0], "shipmentId")?.to_owned(),
+        issue: text(&issue, "id")?.to_owned(),
+        subscription: text(&subscription, "id")?.to_owned(),
         sku,
         warehouse,
     })
+}
+
+/// An order that is paid and held, and a change of it that nobody wants any more.
+async fn declined_change(system: &System, admin: &Rest, customer: &Rest, sku: &str) -> Result<(String, String)> {
+    let mut body = order(&[(sku, 1)]);
+    body["paymentMethod"] = json!("pm_sim_3ds_required");
+    let placed = customer.post("/api/v1/orders", &body, Some("changed")).await?;
+    let id = text(&placed, "id")?.to_owned();
+    let path = format!("/api/v1/orders/{id}");
+    let until = async |state: &str| {
+        let reached = eventually(Duration::from_secs(180), || async {
+            let order = customer.get(&path).await?;
+            let now = text(&order, "state")?.to_owned();
+            if now == state { Ok(Some(order)) } else { bail!("{now}") }
+        });
+        reached.await
+    };
+    let waiting = until("ORDER_STATE_PAYMENT_ACTION_REQUIRED").await?;
+    admin.post(&format!("{path}:hold"), &json!({"reason": "it waits"}), None).await?;
+    let payment = text(&waiting["payment"], "paymentId")?;
+    let payment = admin.get(&format!("/api/v1/payments/{payment}")).await?;
+    let intent = text(&payment, "providerReference")?;
+    let finish = format!("/_sim/payment_intents/{intent}/complete_action");
+    system.payments().post(&finish, &json!({"outcome": "succeed"}), None).await?;
+    until("ORDER_STATE_PAYMENT_COMPLETED").await?;
+    let edits = json!({"edits": [{"line": 1, "quantity": 2}]});
+    let change = customer.post(&format!("{path}/changes"), &edits, Some("change")).await?;
+    let change = text(&change, "id")?.to_owned();
+    customer.post(&format!("{path}/changes/{change}:decline"), &json!({}), None).await?;
+    Ok((id, change))
 }
 
 async fn delivered(customer: &Rest, id: &str) -> Result<Value> {

@@ -43,7 +43,7 @@ async fn the_server_of_a_killed_process_is_stopped_and_its_data_can_be_used_agai
     let root = scratch("killed");
     if let Some(dir) = std::env::var_os("CLUSTER_VICTIM") {
         let cluster = Cluster::start(&Options { root: Some(dir.into()), fsync: false })?;
-        cluster.create_database("left", None).await?;
+        cluster.create_database("kept", None).await?;
         std::future::pending::<()>().await;
     }
     let name = "the_server_of_a_killed_process_is_stopped_and_its_data_can_be_used_again";

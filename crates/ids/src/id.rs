@@ -98,6 +98,12 @@ typed_ids! {
     FulfillmentId = "ful",
     /// A parcel.
     ShipmentId = "shp",
+    /// A subscription.
+    SubscriptionId = "sub",
+    /// A saga that is not named after what it is about.
+    SagaId = "sag",
+    /// A change of an order.
+    ChangeId = "chg",
     /// Something that happened.
     EventId = "evt",
 }

@@ -6,5 +6,6 @@
 mod id;
 
 pub use id::{
-    EventId, FulfillmentId, IdError, OrderId, PaymentId, RefundId, ReservationId, ShipmentId, TenantId, UserId,
+    ChangeId, EventId, FulfillmentId, IdError, OrderId, PaymentId, RefundId, ReservationId, SagaId, ShipmentId,
+    SubscriptionId, TenantId, UserId,
 };

@@ -41,10 +41,22 @@ impl Error {
     }
 }
 
-/// Whether a unique constraint of that name was hit.
+/// Whether a unique constraint of that name was hit, of the table or of one of its parts by month.
 pub fn is_unique(error: &Error, constraint: &str) -> bool {
     matches!(error, Error::Db(DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, info))
-        if info.constraint_name() == Some(constraint))
+        if info.constraint_name().is_some_and(|hit| hit == constraint || without_month(hit).as_deref() == Some(constraint)))
+}
+
+/// The name that a constraint of a part has for the whole table: `events_2026_11_pkey` is `events_pkey` there.
+fn without_month(name: &str) -> Option<String> {
+    const MONTH: &str = "_0000_00_";
+    let is_month = |at: usize| {
+        let part = name.as_bytes().get(at..at + MONTH.len())?;
+        let same = |(is, like): (&u8, u8)| if like == b'0' { is.is_ascii_digit() } else { *is == like };
+        part.iter().zip(MONTH.bytes()).all(same).then_some(at)
+    };
+    let at = (0..name.len()).find_map(is_month)?;
+    Some(format!("{}{}", &name[..at], &name[at + MONTH.len() - 1..]))
 }
 
 impl From<Error> for Fault {
@@ -77,6 +89,20 @@ impl From<Error> for Fault {
                 Self::unavailable("DATABASE_GONE", "the database connection broke").retry_after(SOON)
             }
             Error::Db(other) => Self::internal(Error::Db(other)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_constraint_of_a_part_is_that_of_its_table() {
+        assert_eq!(without_month("events_2026_11_pkey").as_deref(), Some("events_pkey"));
+        assert_eq!(without_month("order_events_2026_11_number_key").as_deref(), Some("order_events_number_key"));
+        for whole in ["events_pkey", "events_2026_pkey", "events_2026_11", ""] {
+            assert_eq!(without_month(whole), None, "{whole}");
         }
     }
 }

@@ -11,6 +11,7 @@ mod error;
 mod group;
 mod migrate;
 mod once;
+mod parts;
 mod shared;
 
 pub use door::{Pg, Target};
@@ -18,6 +19,7 @@ pub use error::{Error, is_unique};
 pub use group::GroupCommit;
 pub use migrate::{Migrations, Source, migrate};
 pub use once::Once;
+pub use parts::{Parts, PartsError};
 
 /// A connection inside a passage.
 pub type Conn = diesel_async::AsyncPgConnection;

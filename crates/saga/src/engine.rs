@@ -37,7 +37,7 @@ const IN_FLIGHT: usize = 256;
 const IDLE: Duration = Duration::from_millis(250);
 const CALM: Duration = Duration::from_millis(4);
 /// While many callers wait for an answer of this process: so many new sagas in so much time.
-const ASIDE_MOST: usize = 8;
+const ASIDE_MOST: usize = 3;
 const ASIDE: Duration = Duration::from_millis(100);
 const LEASE_RENEWAL: Duration = Duration::from_millis(1500);
 
@@ -190,9 +190,7 @@ impl Inner {
             .worker("saga.lease", move |conn: &mut Conn| {
                 async move {
                     let sql = if hold {
-                        "UPDATE shard_leases SET owner = $1, lease_until = now() + interval '5 s', \
-                         fence = fence + CASE WHEN owner = $1 THEN 0 ELSE 1 END \
-                         WHERE owner = $1 OR lease_until < now()"
+                        "SELECT saga_lease($1)"
                     } else {
                         "UPDATE shard_leases SET lease_until = '-infinity' WHERE owner = $1"
                     };

@@ -11,8 +11,14 @@
 mod advance;
 mod definition;
 mod engine;
+mod monitor;
+mod operate;
 mod start;
+mod view;
 
 pub use definition::{Append, Definition, Outcome, Run, Step};
 pub use engine::Engine;
-pub use start::{LogEntry, View, request_undo, start, view, wake};
+pub use monitor::{Announce, Monitor, Stuck};
+pub use operate::{Decided, Decision, FORCED, Intervention, Record, not_found, operate};
+pub use start::{request_undo, start, wake};
+pub use view::{Filter, LogEntry, View, list, view};

@@ -47,6 +47,8 @@ impl Boot {
 pub struct Settings {
     /// Base URL of the payment provider.
     pub payments_url: String,
+    /// Base URL of the payment provider that is asked while the first is away; empty without one.
+    pub payments_fallback_url: String,
     /// Secret API key at the payment provider.
     pub payments_key: SecretString,
     /// URL of the warehouse system's SOAP endpoint.
@@ -65,6 +67,10 @@ pub struct Settings {
     pub page_token_key: SecretString,
     /// Life of a person's access token.
     pub user_token_ttl: Duration,
+    /// Master keys of sealed columns: 64 hexadecimal digits each, one a line, the one to wrap with first (PAY-12).
+    pub master_keys: SecretString,
+    /// Where copies of answers are kept, such as `redis://host:6379`; None = in the process (ORD-41).
+    pub cache_url: Option<SecretString>,
 }
 
 impl Settings {
@@ -73,6 +79,7 @@ impl Settings {
         let nowhere = "http://127.0.0.1:9".to_owned();
         Self {
             payments_url: nowhere.clone(),
+            payments_fallback_url: String::new(),
             payments_key: random_secret(),
             wms_url: nowhere.clone(),
             carrier_url: nowhere,
@@ -82,6 +89,8 @@ impl Settings {
             carrier_poll: Duration::from_secs(600),
             page_token_key: random_secret(),
             user_token_ttl: Duration::from_secs(15 * 60),
+            master_keys: random_secret(),
+            cache_url: None,
         }
     }
 

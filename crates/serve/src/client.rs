@@ -19,7 +19,7 @@ use crate::layers::rescue::refusal;
 use crate::layers::trace::{code_name, code_of};
 use crate::layers::{Request, Response};
 use crate::mesh::Table;
-use crate::{Peer, header, timeout};
+use crate::{Peer, breaker, header, timeout};
 
 /// Time for a method without a policy (health, reflection), which has no budget of its own.
 const UNBUDGETED: Duration = Duration::from_secs(10);
@@ -31,7 +31,8 @@ const TIMER_SLACK: Duration = Duration::from_millis(5);
 /// Calls a service by the contract's budget: deadline, time per try, and retries where they are safe.
 ///
 /// Retried is only what surely or harmlessly did not happen: the service was away before there was an answer
-/// (UNAVAILABLE), or one try took too long. The contract allows retries on safe and idempotent methods only.
+/// (UNAVAILABLE), or one try took too long. A service that is silent for many calls in a row is given a rest
+/// (`breaker.rs`): then calls fail at once. The contract allows retries on safe and idempotent methods only.
 #[derive(Clone)]
 pub struct PeerClient {
     table: Arc<Table>,
@@ -78,6 +79,10 @@ impl Service<Request> for PeerClient {
     }
 }
 
+fn resting() -> Fault {
+    Fault::unavailable("CIRCUIT_OPEN", "a service we need does not answer").retry_after(breaker::REST)
+}
+
 /// One call with all its tries.
 struct Call {
     policy: Option<&'static MethodPolicy>,
@@ -89,8 +94,10 @@ struct Call {
 /// How a try ended.
 enum Try {
     Answered(Response),
-    /// Nothing happened: worth another try.
+    /// Nothing happened, says the service: worth another try.
     Away(Response),
+    /// There was no answer: worth another try.
+    Silent(Response),
 }
 
 impl Call {
@@ -111,12 +118,25 @@ impl Call {
             let Some(entry) = client.table.find(&client.context) else {
                 return refusal(Fault::unavailable("PEER_UNKNOWN", format!("{} is not attached", client.context)));
             };
+            if !entry.breaker.admits(Instant::now()) {
+                return refusal(resting());
+            }
             let away = match self.one_try(entry.peer, left).await {
                 Try::Answered(response) => {
+                    entry.breaker.answered();
                     entry.budget.deposit();
                     return response;
                 }
-                Try::Away(response) => response,
+                Try::Away(response) => {
+                    entry.breaker.answered();
+                    response
+                }
+                Try::Silent(response) => {
+                    if left >= breaker::PATIENT {
+                        entry.breaker.silent(Instant::now());
+                    }
+                    response
+                }
             };
             let pause = Duration::from_millis(rand::random_range(PAUSE_MS));
             if retries == 0 || Instant::now() + pause >= self.deadline || !entry.budget.withdraw() {
@@ -137,9 +157,9 @@ impl Call {
             Ok(Err(error)) if Instant::now() + TIMER_SLACK < ends => {
                 let fault = Fault::unavailable("PEER_UNREACHABLE", "a service we need is away").caused_by(error);
                 tracing::debug!(error = ?fault, "a call did not reach its service");
-                Try::Away(refusal(fault))
+                Try::Silent(refusal(fault))
             }
-            Ok(Err(_)) | Err(_) => Try::Away(refusal(expired())),
+            Ok(Err(_)) | Err(_) => Try::Silent(refusal(expired())),
         }
     }
 

@@ -7,6 +7,8 @@
 
 pub mod auth;
 mod boot;
+mod breaker;
+pub mod card;
 mod client;
 mod front;
 mod incoming;
@@ -50,6 +52,8 @@ pub mod header {
     pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
     /// `true` on an answer that was stored by an earlier call with the same key.
     pub const REPLAYED: &str = "idempotent-replayed";
+    /// `HIT` or `MISS` on an answer of which copies are kept (ORD-41).
+    pub const CACHE: &str = "x-cache";
     /// Time that the caller waits (gRPC over HTTP/2).
     pub const TIMEOUT: &str = "grpc-timeout";
 }

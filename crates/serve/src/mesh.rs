@@ -14,6 +14,7 @@ use tower::ServiceExt;
 use tower::retry::budget::TpsBudget;
 
 use crate::auth::{Claims, Keys, SigningKey, Verifier};
+use crate::breaker::Breaker;
 use crate::client::PeerClient;
 use crate::front::Front;
 use crate::stack::{self, Limits};
@@ -35,6 +36,8 @@ pub(crate) struct Entry {
     pub(crate) peer: Peer,
     /// At most one retry for ten calls, ten a second in any case (gRFC A6 has the same idea).
     pub(crate) budget: Arc<TpsBudget>,
+    /// Whether it answers at all.
+    pub(crate) breaker: Arc<Breaker>,
 }
 
 /// Who is where.
@@ -48,7 +51,7 @@ impl Table {
 
     fn put(&self, context: &str, peer: Peer) {
         let budget = Arc::new(TpsBudget::new(Duration::from_secs(10), 10, 0.1));
-        let entry = Entry { peer, budget };
+        let entry = Entry { peer, budget, breaker: Arc::new(Breaker::new(context)) };
         self.0.write().expect("no panic while the lock is held").insert(context.to_owned(), entry);
     }
 }

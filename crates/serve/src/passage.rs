@@ -8,6 +8,7 @@ use ids::TenantId;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use crate::card;
 use crate::header;
 
 /// Longest correlation or causation id that is taken over, bytes.
@@ -85,6 +86,6 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 fn safe_id(headers: &HeaderMap, name: &str) -> Option<String> {
     let value = single(headers, name).ok().flatten()?;
     let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte);
-    let taken = !value.is_empty() && value.len() <= LONGEST_ID && value.bytes().all(safe);
+    let taken = !value.is_empty() && value.len() <= LONGEST_ID && value.bytes().all(safe) && !card::in_text(value);
     taken.then(|| value.to_owned())
 }

@@ -96,7 +96,9 @@ impl System {
         let session = self.rest().post("/api/v1/sessions", &json!(seed::login(slug, "admin")), None).await?;
         let id = session["tenantId"].as_str().context("the session names no tenant")?.to_owned();
         let shop = Shop { id, slug: slug.to_owned() };
-        seed::people(&self.person(&shop, "admin").await?, slug).await?;
+        let admin = self.person(&shop, "admin").await?;
+        seed::trust(&admin).await?;
+        seed::people(&admin, slug).await?;
         Ok(shop)
     }
 

@@ -71,8 +71,8 @@ impl Code {
 pub fn http_status(code: Code, reason: &str, used_if_match: bool) -> u16 {
     match reason {
         "ETAG_MISMATCH" if used_if_match => 412,
-        "ETAG_MISMATCH" | "PRICE_CHANGED" => 409,
-        "IDEMPOTENCY_KEY_REUSED" => 422,
+        "ETAG_MISMATCH" | "PRICE_CHANGED" | "POSSIBLE_DUPLICATE" => 409,
+        "IDEMPOTENCY_KEY_REUSED" | "PRODUCT_RESTRICTED" => 422,
         "IDEMPOTENCY_KEY_MISSING" => 400,
         "REQUEST_TOO_LARGE" => 413,
         _ if is_in_flight(reason) => 409,

@@ -54,7 +54,8 @@ fn an_unknown_verb_is_no_route_where_verbs_exist_and_part_of_the_id_elsewhere() 
     assert_eq!(resolve(&router, Method::GET, "/api/v1/orders/7:foo"), "404");
     assert_eq!(resolve(&router, Method::POST, "/api/v1/orders:foo"), "404");
     assert_eq!(resolve(&router, Method::GET, "/api/v1/orders/7%3Afoo"), "GetOrder 7:foo");
-    assert_eq!(resolve(&router, Method::GET, "/api/v1/products/a:b"), "GetProduct a:b");
+    // Refunds have no verbs.
+    assert_eq!(resolve(&router, Method::GET, "/api/v1/refunds/a:b"), "GetRefund a:b");
     assert_eq!(resolve(&router, Method::POST, "/api/v1/orders/a:b:cancel"), "CancelOrder a:b");
 }
 

@@ -4,7 +4,8 @@
 CREATE TABLE orders (
   tenant_id uuid    NOT NULL,
   order_id  uuid    NOT NULL,
-  cancelled boolean NOT NULL DEFAULT false,
+  -- Wishes of lower revisions are taken back; the highest number there is when the order is cancelled for good.
+  revoked   int     NOT NULL DEFAULT 0,
   PRIMARY KEY (tenant_id, order_id)
 );
 SELECT om_protect('orders');
@@ -14,6 +15,8 @@ CREATE TABLE fulfillments (
   fulfillment_id uuid        NOT NULL,
   order_id       uuid        NOT NULL,
   warehouse      text        NOT NULL,
+  -- Rises when the order changes: what was cancelled stays as it is, and other work takes its place.
+  revision       int         NOT NULL CHECK (revision >= 0),
   -- 1 submitting, 2 submitted, 3 picking, 4 packed, 5 shipped, 6 cancelled
   state          smallint    NOT NULL CHECK (state BETWEEN 1 AND 6),
   version        int         NOT NULL CHECK (version > 0),
@@ -22,7 +25,7 @@ CREATE TABLE fulfillments (
   observed_at    timestamptz,
   created_at     timestamptz NOT NULL,
   PRIMARY KEY (tenant_id, fulfillment_id),
-  CONSTRAINT one_per_order_and_warehouse UNIQUE (tenant_id, order_id, warehouse)
+  CONSTRAINT one_per_order_warehouse_and_revision UNIQUE (tenant_id, order_id, warehouse, revision)
 ) WITH (fillfactor = 70);
 CREATE INDEX fulfillments_open ON fulfillments (tenant_id, fulfillment_id) WHERE state IN (2, 3);
 SELECT om_protect('fulfillments');
@@ -41,33 +44,36 @@ SELECT om_protect('wms_leases');
 SELECT om_worker_reads('wms_leases', 'tenant_id, held_until, next_at');
 
 CREATE FUNCTION fulfillment_json(f fulfillments) RETURNS jsonb LANGUAGE sql STABLE AS $$
-  SELECT jsonb_build_object('id', f.fulfillment_id, 'order', f.order_id, 'warehouse', f.warehouse, 'state', f.state,
+  SELECT jsonb_build_object('id', f.fulfillment_id, 'order', f.order_id, 'warehouse', f.warehouse,
+    'revision', f.revision, 'state', f.state,
     'version', f.version, 'body', f.body, 'wms_order_id', f.wms_order_id, 'observed_at', f.observed_at,
     'created_at', f.created_at);
 $$;
 
--- Stores the wish for work once per order and warehouse: {"outcome": "new"|"known"|"cancelled", "fulfillment": …}.
-CREATE FUNCTION fulfillment_intend(p_tenant uuid, p_id uuid, p_order uuid, p_warehouse text, p_body jsonb, p_at timestamptz,
-                                   p_type text, p_topic text, p_payload bytea, p_meta jsonb) RETURNS jsonb
-LANGUAGE plpgsql AS $$
+-- Stores the wish for work once per order, warehouse and revision, in place of one that was cancelled:
+-- {"outcome": "new"|"known"|"cancelled", "fulfillment": …}. Work that is not cancelled stands, whatever the revision.
+CREATE FUNCTION fulfillment_intend(p_tenant uuid, p_id uuid, p_order uuid, p_warehouse text, p_revision int, p_body jsonb,
+                                   p_at timestamptz, p_type text, p_topic text, p_payload bytea, p_meta jsonb)
+RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
-  dead  boolean;
+  bar   int;
   known fulfillments%ROWTYPE;
 BEGIN
   PERFORM set_config('app.tenant', p_tenant::text, true);
   INSERT INTO orders (tenant_id, order_id) VALUES (p_tenant, p_order) ON CONFLICT DO NOTHING;
-  SELECT cancelled INTO STRICT dead FROM orders WHERE tenant_id = p_tenant AND order_id = p_order FOR UPDATE;
+  SELECT revoked INTO STRICT bar FROM orders WHERE tenant_id = p_tenant AND order_id = p_order FOR UPDATE;
   SELECT * INTO known FROM fulfillments
-    WHERE tenant_id = p_tenant AND order_id = p_order AND warehouse = p_warehouse;
-  IF FOUND THEN
-    RETURN jsonb_build_object('outcome', CASE WHEN dead OR known.state = 6 THEN 'cancelled' ELSE 'known' END,
+    WHERE tenant_id = p_tenant AND order_id = p_order AND warehouse = p_warehouse ORDER BY revision DESC LIMIT 1;
+  IF FOUND AND (known.state <> 6 OR p_revision <= known.revision) THEN
+    RETURN jsonb_build_object('outcome',
+      CASE WHEN p_revision < bar OR known.state = 6 THEN 'cancelled' ELSE 'known' END,
       'fulfillment', fulfillment_json(known));
   END IF;
-  IF dead THEN
+  IF p_revision < bar THEN
     RETURN jsonb_build_object('outcome', 'cancelled', 'fulfillment', NULL);
   END IF;
-  INSERT INTO fulfillments (tenant_id, fulfillment_id, order_id, warehouse, state, version, body, created_at)
-    VALUES (p_tenant, p_id, p_order, p_warehouse, 1, 1, p_body, p_at) RETURNING * INTO known;
+  INSERT INTO fulfillments (tenant_id, fulfillment_id, order_id, warehouse, revision, state, version, body, created_at)
+    VALUES (p_tenant, p_id, p_order, p_warehouse, p_revision, 1, 1, p_body, p_at) RETURNING * INTO known;
   IF event_append(p_tenant, p_id, 0, ARRAY[p_type], ARRAY[p_topic], ARRAY[p_payload], p_meta) IS NULL THEN
     RAISE EXCEPTION 'fulfillment % already has events', p_id;
   END IF;
@@ -159,27 +165,32 @@ BEGIN
   RETURN page;
 END $$;
 
--- Marks an order as cancelled, unless work on it has begun; returns all its fulfillments.
-CREATE FUNCTION order_cancel(p_tenant uuid, p_order uuid) RETURNS jsonb LANGUAGE plpgsql AS $$
+-- Marks the work of an order below a revision as taken back, unless any has begun; returns the fulfillments that count:
+-- of the cancelled ones those of the last revision, as the others were replaced.
+CREATE FUNCTION order_cancel(p_tenant uuid, p_order uuid, p_revision int) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   work jsonb;
 BEGIN
   PERFORM set_config('app.tenant', p_tenant::text, true);
   INSERT INTO orders (tenant_id, order_id) VALUES (p_tenant, p_order) ON CONFLICT DO NOTHING;
   PERFORM FROM orders WHERE tenant_id = p_tenant AND order_id = p_order FOR UPDATE;
-  UPDATE orders SET cancelled = true WHERE tenant_id = p_tenant AND order_id = p_order
-    AND NOT EXISTS (SELECT FROM fulfillments f
-                    WHERE f.tenant_id = p_tenant AND f.order_id = p_order AND f.state IN (3, 4, 5));
+  UPDATE orders SET revoked = greatest(revoked, p_revision) WHERE tenant_id = p_tenant AND order_id = p_order
+    AND NOT EXISTS (SELECT FROM fulfillments f WHERE f.tenant_id = p_tenant AND f.order_id = p_order
+                      AND f.revision < p_revision AND f.state IN (3, 4, 5));
   SELECT coalesce(jsonb_agg(fulfillment_json(f) ORDER BY f.fulfillment_id), '[]') INTO work
-    FROM fulfillments f WHERE f.tenant_id = p_tenant AND f.order_id = p_order;
+    FROM fulfillments f WHERE f.tenant_id = p_tenant AND f.order_id = p_order AND f.revision < p_revision
+      AND (f.state <> 6 OR f.revision = (SELECT max(o.revision) FROM fulfillments o
+                                         WHERE o.tenant_id = p_tenant AND o.order_id = p_order));
   RETURN work;
 END $$;
 
--- Takes the mark back after the warehouse system has refused.
+-- Takes the mark back after the warehouse system has refused: what is not cancelled may be asked for again.
 CREATE FUNCTION order_cancel_refused(p_tenant uuid, p_order uuid) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM set_config('app.tenant', p_tenant::text, true);
-  UPDATE orders SET cancelled = false WHERE tenant_id = p_tenant AND order_id = p_order;
+  UPDATE orders SET revoked = coalesce((SELECT max(f.revision) FROM fulfillments f
+                                        WHERE f.tenant_id = p_tenant AND f.order_id = p_order AND f.state <> 6), 0)
+    WHERE tenant_id = p_tenant AND order_id = p_order;
   RETURN FOUND;
 END $$;
 

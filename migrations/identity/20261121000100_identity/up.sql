@@ -32,6 +32,11 @@ CREATE TABLE users (
   display_name  text        NOT NULL,
   roles         text[]      NOT NULL,
   password_hash text        NOT NULL,
+  blocked        boolean    NOT NULL DEFAULT false,
+  email_verified boolean    NOT NULL DEFAULT false,
+  birth_date     date,
+  -- Events of the user so far.
+  version       int         NOT NULL DEFAULT 1,
   created_at    timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (tenant_id, user_id),
   CONSTRAINT users_email UNIQUE (tenant_id, email)

@@ -9,6 +9,9 @@ CREATE TABLE products (
   prices       jsonb       NOT NULL, -- {"USD": 1999}: minor units by currency
   tax_class    text        NOT NULL,
   weight_grams int         NOT NULL CHECK (weight_grams >= 0),
+  kind         smallint    NOT NULL DEFAULT 1 CHECK (kind IN (1, 2)), -- 1 goods, 2 resource, as in the contract
+  active       boolean     NOT NULL DEFAULT true,
+  restrictions jsonb       NOT NULL DEFAULT '{}', -- who may buy it and where
   version      int         NOT NULL DEFAULT 1 CHECK (version > 0),
   created_at   timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (tenant_id, sku)
@@ -29,13 +32,15 @@ CREATE TABLE warehouses (
 );
 SELECT om_protect('warehouses');
 
--- No foreign keys to products and warehouses: rows of those are read by everybody and never deleted (data.md H24).
+-- No foreign keys to products and warehouses: rows of those are read by everybody and never deleted (data.md H24). The
+-- stock of a resource's slot is that of the SKU "sku@slot".
 CREATE TABLE stock (
   tenant_id uuid NOT NULL,
   sku       text COLLATE "C" NOT NULL,
   warehouse text COLLATE "C" NOT NULL,
   on_hand   int  NOT NULL CHECK (on_hand BETWEEN 0 AND 1000000000),
   reserved  int  NOT NULL DEFAULT 0 CHECK (reserved >= 0),
+  safety    int  NOT NULL DEFAULT 0 CHECK (safety BETWEEN 0 AND 1000000), -- kept back from sale
   PRIMARY KEY (tenant_id, sku, warehouse),
   CONSTRAINT stock_never_oversold CHECK (reserved <= on_hand)
 ) WITH (fillfactor = 60);
@@ -51,20 +56,26 @@ CREATE TABLE stock_ledger (
   warehouse   text        COLLATE "C" NOT NULL,
   d_on_hand   int         NOT NULL,
   d_reserved  int         NOT NULL,
-  reason      text        NOT NULL CHECK (reason IN ('RECEIVE', 'ADJUST', 'RESERVE', 'RELEASE', 'EXPIRE', 'CONSUME')),
+  reason      text        NOT NULL CHECK (reason IN (
+    'RECEIVE', 'ADJUST', 'RESERVE', 'RELEASE', 'EXPIRE', 'CONSUME', 'TRANSFER', 'SAFETY', 'RESTOCK', 'WRITE_OFF', 'ISSUE',
+    'RECONCILE', 'SLOT')),
   reference   text        NOT NULL,
   occurred_at timestamptz NOT NULL DEFAULT now(),
+  xid         xid8        NOT NULL DEFAULT pg_current_xact_id(),
   PRIMARY KEY (tenant_id, sku, seq)
 );
+-- What changed since somebody looked, over all tenants.
+CREATE INDEX stock_ledger_log ON stock_ledger (xid, seq);
 SELECT om_protect('stock_ledger', 'append');
+SELECT om_worker_reads('stock_ledger', 'tenant_id, sku, seq, xid');
 
--- state: 1 HELD, 2 CONFIRMED, 3 CONSUMED, 4 RELEASED, 5 EXPIRED, as in the contract. A RELEASED row without allocations
+-- state: 1 HELD, 2 CONFIRMED, 3 CONSUMED, 4 RELEASED, 5 EXPIRED, 6 ALLOCATED, as in the contract. A RELEASED row without allocations
 -- is the mark that an order's undo came before its do. version counts the events of the stream reservation_id.
 CREATE TABLE reservations (
   tenant_id      uuid        NOT NULL,
   order_id       uuid        NOT NULL,
   reservation_id uuid        NOT NULL,
-  state          smallint    NOT NULL CHECK (state BETWEEN 1 AND 5),
+  state          smallint    NOT NULL CHECK (state BETWEEN 1 AND 6),
   version        int         NOT NULL CHECK (version >= 0),
   expires_at     timestamptz NOT NULL,
   created_at     timestamptz NOT NULL DEFAULT now(),
@@ -83,6 +94,7 @@ CREATE TABLE allocations (
   warehouse text COLLATE "C" NOT NULL,
   quantity  int  NOT NULL CHECK (quantity > 0),
   consumed  int  NOT NULL DEFAULT 0 CHECK (consumed >= 0),
+  fulfillment_id uuid,
   PRIMARY KEY (tenant_id, order_id, sku, warehouse),
   CONSTRAINT allocations_not_overdrawn CHECK (consumed <= quantity)
 ) WITH (fillfactor = 80);
@@ -103,37 +115,59 @@ CREATE FUNCTION get_products(p_tenant uuid, p_skus text[]) RETURNS jsonb LANGUAG
 BEGIN
   PERFORM set_config('app.tenant', p_tenant::text, true);
   RETURN (SELECT coalesce(jsonb_agg(to_jsonb(p) - 'tenant_id' ORDER BY p.sku), '[]')
+          FROM products p WHERE p.tenant_id = p_tenant AND p.sku = ANY (p_skus) AND p.active);
+END $$;
+
+-- Stock of a product by warehouse, the first to be used first; of a resource what is free in slots to come.
+CREATE FUNCTION stock_json(p_tenant uuid, p_sku text, p_kind smallint) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN jsonb_build_object('sku', p_sku, 'threshold', low_threshold(p_tenant),
+    'slots', CASE WHEN p_kind = 2 THEN sellable(p_tenant, p_sku, p_kind) END,
+    'levels', (SELECT coalesce(jsonb_agg(jsonb_build_object('warehouse', s.warehouse, 'on_hand', s.on_hand,
+                                 'reserved', s.reserved, 'safety', s.safety) ORDER BY w.priority, w.code), '[]')
+               FROM stock s JOIN warehouses w ON w.tenant_id = s.tenant_id AND w.code = s.warehouse
+               WHERE s.tenant_id = p_tenant AND s.sku = p_sku));
+END $$;
+
+-- Stock of those products that exist among some SKUs, by SKU.
+CREATE FUNCTION get_stock(p_tenant uuid, p_skus text[]) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  RETURN (SELECT coalesce(jsonb_agg(stock_json(p_tenant, p.sku, p.kind) ORDER BY p.sku), '[]')
           FROM products p WHERE p.tenant_id = p_tenant AND p.sku = ANY (p_skus));
 END $$;
 
--- Stock of a product by warehouse, the first to be used first; NULL: no such product.
-CREATE FUNCTION get_stock(p_tenant uuid, p_sku text) RETURNS jsonb LANGUAGE plpgsql AS $$
+-- Makes sure that goods have a row of stock at a place; NULL when they have.
+CREATE FUNCTION stock_place(p_tenant uuid, p_sku text, p_warehouse text) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+  product_kind smallint;
 BEGIN
-  PERFORM set_config('app.tenant', p_tenant::text, true);
-  IF NOT EXISTS (SELECT FROM products WHERE tenant_id = p_tenant AND sku = p_sku) THEN
-    RETURN NULL;
+  SELECT kind INTO product_kind FROM products WHERE tenant_id = p_tenant AND sku = p_sku;
+  IF NOT FOUND THEN
+    RETURN jsonb_build_object('refused', 'PRODUCT_NOT_FOUND', 'sku', p_sku);
+  ELSIF product_kind <> 1 THEN
+    RETURN jsonb_build_object('refused', 'PRODUCT_IS_RESOURCE', 'sku', p_sku);
+  ELSIF NOT EXISTS (SELECT FROM warehouses WHERE tenant_id = p_tenant AND code = p_warehouse) THEN
+    RETURN jsonb_build_object('refused', 'WAREHOUSE_NOT_FOUND', 'warehouse', p_warehouse);
   END IF;
-  RETURN (SELECT coalesce(jsonb_agg(jsonb_build_object('warehouse', s.warehouse, 'on_hand', s.on_hand,
-                                                       'reserved', s.reserved) ORDER BY w.priority, w.code), '[]')
-          FROM stock s JOIN warehouses w ON w.tenant_id = s.tenant_id AND w.code = s.warehouse
-          WHERE s.tenant_id = p_tenant AND s.sku = p_sku);
+  INSERT INTO stock (tenant_id, sku, warehouse, on_hand) VALUES (p_tenant, p_sku, p_warehouse, 0) ON CONFLICT DO NOTHING;
+  RETURN NULL;
 END $$;
 
 -- Changes what is on hand. What is refused changes nothing: {"refused": REASON, …}.
-CREATE FUNCTION adjust_stock(p_tenant uuid, p_sku text, p_warehouse text, p_delta int, p_note text) RETURNS jsonb
+CREATE FUNCTION adjust_stock(p_tenant uuid, p_sku text, p_warehouse text, p_delta int, p_reason text, p_note text)
+RETURNS jsonb
 LANGUAGE plpgsql AS $$
 DECLARE
   level stock%ROWTYPE;
+  refusal jsonb;
   after bigint;
   movement uuid;
 BEGIN
-  IF NOT EXISTS (SELECT FROM products WHERE tenant_id = p_tenant AND sku = p_sku) THEN
-    RETURN '{"refused": "PRODUCT_NOT_FOUND"}';
+  refusal := stock_place(p_tenant, p_sku, p_warehouse);
+  IF refusal IS NOT NULL THEN
+    RETURN refusal;
   END IF;
-  IF NOT EXISTS (SELECT FROM warehouses WHERE tenant_id = p_tenant AND code = p_warehouse) THEN
-    RETURN '{"refused": "WAREHOUSE_NOT_FOUND"}';
-  END IF;
-  INSERT INTO stock (tenant_id, sku, warehouse, on_hand) VALUES (p_tenant, p_sku, p_warehouse, 0) ON CONFLICT DO NOTHING;
   SELECT * INTO level FROM stock WHERE tenant_id = p_tenant AND sku = p_sku AND warehouse = p_warehouse
     FOR NO KEY UPDATE;
   after := level.on_hand::bigint + p_delta;
@@ -144,9 +178,10 @@ BEGIN
   END IF;
   UPDATE stock SET on_hand = after WHERE tenant_id = p_tenant AND sku = p_sku AND warehouse = p_warehouse;
   INSERT INTO stock_ledger (tenant_id, sku, warehouse, d_on_hand, d_reserved, reason, reference)
-    VALUES (p_tenant, p_sku, p_warehouse, p_delta, 0, CASE WHEN p_delta > 0 THEN 'RECEIVE' ELSE 'ADJUST' END, p_note)
+    VALUES (p_tenant, p_sku, p_warehouse, p_delta, 0, p_reason, p_note)
     RETURNING movement_id INTO movement;
-  RETURN jsonb_build_object('movement_id', movement, 'on_hand', after, 'reserved', level.reserved);
+  RETURN jsonb_build_object('movement_id', movement, 'warehouse', p_warehouse, 'on_hand', after,
+                            'reserved', level.reserved, 'safety', level.safety);
 END $$;
 
 -- The reservation of an order as the service reads it; NULL: none.
@@ -154,7 +189,7 @@ CREATE FUNCTION reservation_json(p_tenant uuid, p_order uuid) RETURNS jsonb LANG
   SELECT jsonb_build_object(
     'id', r.reservation_id, 'order_id', r.order_id, 'state', r.state, 'version', r.version, 'expires_at', r.expires_at,
     'allocations', (SELECT coalesce(jsonb_agg(jsonb_build_object('sku', a.sku, 'warehouse', a.warehouse,
-                            'quantity', a.quantity, 'consumed', a.consumed) ORDER BY a.sku, a.warehouse), '[]')
+                            'quantity', a.quantity, 'consumed', a.consumed, 'fulfillment', a.fulfillment_id) ORDER BY a.sku, a.warehouse), '[]')
                     FROM allocations a WHERE a.tenant_id = p_tenant AND a.order_id = p_order))
   FROM reservations r WHERE r.tenant_id = p_tenant AND r.order_id = p_order
 $$;
@@ -178,10 +213,15 @@ BEGIN
     FROM reservations r WHERE r.tenant_id = p_tenant AND r.order_id = ANY (p_orders);
   IF cardinality(p_skus) > 0 THEN
     PERFORM FROM stock WHERE tenant_id = p_tenant AND sku = ANY (p_skus) ORDER BY sku, warehouse FOR NO KEY UPDATE;
-    SELECT coalesce(jsonb_agg(jsonb_build_object('sku', s.sku, 'warehouse', s.warehouse, 'free', s.on_hand - s.reserved)
+    SELECT coalesce(jsonb_agg(jsonb_build_object('sku', s.sku, 'warehouse', s.warehouse,
+                                                 'free', s.on_hand - s.reserved - s.safety)
                               ORDER BY w.priority, w.code), '[]') INTO levels
       FROM stock s JOIN warehouses w ON w.tenant_id = s.tenant_id AND w.code = s.warehouse
-      WHERE s.tenant_id = p_tenant AND s.sku = ANY (p_skus);
+      WHERE s.tenant_id = p_tenant AND s.sku = ANY (p_skus)
+        -- A slot that has begun cannot be booked any more.
+        AND (strpos(s.sku, '@') = 0 OR EXISTS (
+          SELECT FROM slots l WHERE l.tenant_id = p_tenant AND l.sku = split_part(s.sku, '@', 1)
+            AND l.slot_id = split_part(s.sku, '@', 2) AND l.starts_at > now()));
   END IF;
   RETURN jsonb_build_object('reservations', known, 'levels', levels);
 END $$;

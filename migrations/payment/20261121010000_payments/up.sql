@@ -6,7 +6,8 @@ CREATE TABLE payments (
   payment_id         uuid        NOT NULL,
   order_id           uuid        NOT NULL,
   state              text        NOT NULL CHECK (state IN ('PROCESSING', 'REQUIRES_ACTION', 'AUTHORIZED', 'PARTIALLY_CAPTURED',
-                                 'CAPTURED', 'DECLINED', 'VOIDED', 'UNKNOWN', 'PARTIALLY_REFUNDED', 'REFUNDED')),
+                                 'CAPTURED', 'DECLINED', 'VOIDED', 'UNKNOWN', 'PARTIALLY_REFUNDED', 'REFUNDED', 'EXPIRED',
+                                 'DISPUTED')),
   -- Both are missing in the mark that a void leaves for an order never seen.
   currency           text,
   amount             bigint      CHECK (amount > 0),
@@ -20,9 +21,32 @@ CREATE TABLE payments (
   unknown            boolean     NOT NULL DEFAULT false,
   decline_reason     text,
   action_url         text,
+  -- What the bank said of address and security code; the code itself is never seen here (FRD-01, FRD-02).
+  avs_result         text        CHECK (avs_result IN ('PASS', 'UNAVAILABLE', 'FAIL')),
+  cvv_result         text        CHECK (cvv_result IN ('PASS', 'UNAVAILABLE', 'FAIL')),
   provider           text        NOT NULL,
   provider_reference text,
   authorized_at      timestamptz,
+  -- The customer, when the order told us.
+  customer_id        uuid,
+  -- Attempts that ended, by the provider's id: nothing they report changes a later one.
+  attempt            smallint    NOT NULL DEFAULT 1,
+  old_references     text[]      NOT NULL DEFAULT '{}',
+  -- The most that the provider was ever asked to hold: the amount and its increments.
+  ceiling            bigint      NOT NULL DEFAULT 0,
+  -- Taken when authorized, not per shipment.
+  immediate          boolean     NOT NULL DEFAULT false,
+  -- The money came outside of any provider.
+  manual             boolean     NOT NULL DEFAULT false,
+  -- A provider that was asked before, whose answer got lost: what turns up there is let go (PAY-09).
+  stray              text,
+  -- 0 open, 1 its end was announced, 2 ended; `hold_at` is when the next of these is due.
+  hold               smallint    NOT NULL DEFAULT 0 CHECK (hold BETWEEN 0 AND 2),
+  hold_at            timestamptz,
+  -- Refunds without an outcome, and what banks took back or want to: by the provider's id of the dispute.
+  refund_pending     bigint      NOT NULL DEFAULT 0 CHECK (refund_pending >= 0),
+  disputes           jsonb       NOT NULL DEFAULT '{}',
+  disputed           bigint      NOT NULL DEFAULT 0 CHECK (disputed >= 0),
   -- Captures and refunds whose outcome is not known.
   pending            int         NOT NULL DEFAULT 0 CHECK (pending >= 0),
   -- When the resolving job looks at it; also the lease of whoever asks the provider now.
@@ -35,23 +59,98 @@ CREATE TABLE payments (
   CONSTRAINT payments_one_per_order UNIQUE (tenant_id, order_id),
   CONSTRAINT payments_asked CHECK ((currency IS NULL) = (amount IS NULL)),
   CONSTRAINT payments_captured CHECK (captured + voided <= authorized),
-  CONSTRAINT payments_refunded CHECK (refunded <= captured AND refunded_own <= refunded)
+  CONSTRAINT payments_refunded CHECK (refunded_own <= refunded
+    -- The provider's count may hold refunds of ours whose answer is on the way: the larger sum, not both (M11).
+    AND greatest(refunded, refunded_own + refund_pending) + disputed <= captured)
 ) WITH (fillfactor = 70);
 CREATE INDEX payments_due ON payments (tenant_id, check_at) WHERE check_at IS NOT NULL;
 SELECT om_protect('payments');
-SELECT om_worker_reads('payments', 'tenant_id, payment_id, check_at');
+SELECT om_worker_reads('payments', 'tenant_id, payment_id, check_at, hold_at');
+CREATE INDEX payments_holds ON payments (tenant_id, hold_at) WHERE hold_at IS NOT NULL;
+CREATE INDEX payments_by_reference ON payments (tenant_id, provider_reference) WHERE provider_reference IS NOT NULL;
+
+-- Who did what to a payment, when, over how much, with what it was before and after; nobody can change it (PAY-13).
+CREATE TABLE payment_log (
+  tenant_id      uuid        NOT NULL,
+  payment_id     uuid        NOT NULL,
+  seq            int         NOT NULL,
+  action         text        NOT NULL,
+  actor_kind     text        NOT NULL,
+  actor_id       text        NOT NULL,
+  correlation_id text        NOT NULL,
+  amount         bigint,
+  currency       text,
+  before         jsonb,
+  after          jsonb       NOT NULL,
+  note           text        NOT NULL DEFAULT '',
+  occurred_at    timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (tenant_id, payment_id, seq)
+);
+SELECT om_protect('payment_log', 'append');
+
+-- The part of a payment's row that the audit keeps.
+CREATE FUNCTION payment_figures(p payments) RETURNS jsonb LANGUAGE sql IMMUTABLE
+  RETURN jsonb_build_object('state', p.state, 'authorized', p.authorized, 'captured', p.captured, 'voided', p.voided,
+    'refunded', p.refunded, 'refund_pending', p.refund_pending, 'disputed', p.disputed, 'attempt', p.attempt);
+
+-- What a change of a payment's row is called, and over how much it was.
+CREATE FUNCTION payment_change(o payments, n payments, OUT o_action text, OUT o_amount bigint) LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+  SELECT c.action, c.amount INTO o_action, o_amount FROM (VALUES
+    (1, o.payment_id IS NULL AND n.currency IS NULL, 'VOID_MARKED', NULL),
+    (2, o.payment_id IS NULL, 'AUTHORIZATION_REQUESTED', n.amount),
+    (3, n.manual AND NOT o.manual, 'MARKED_PAID', n.captured),
+    (4, n.disputes <> o.disputes, 'DISPUTE_CHANGED', abs(n.disputed - o.disputed)),
+    (5, n.refunded > o.refunded, 'REFUNDED', n.refunded - o.refunded),
+    (6, n.refund_pending > o.refund_pending, 'REFUND_REQUESTED', n.refund_pending - o.refund_pending),
+    (7, n.refund_pending < o.refund_pending, 'REFUND_ENDED', o.refund_pending - n.refund_pending),
+    (8, n.captured > o.captured, 'CAPTURED', n.captured - o.captured),
+    (9, n.attempt > o.attempt, 'REAUTHORIZATION_REQUESTED', n.amount),
+    (10, n.authorized > o.authorized AND o.authorized > 0, 'INCREMENTED', n.authorized - o.authorized),
+    (11, n.authorized > o.authorized, 'AUTHORIZED', n.authorized),
+    (12, n.ceiling > o.ceiling, 'INCREMENT_REQUESTED', n.ceiling - o.ceiling),
+    (13, n.pending > o.pending, 'CAPTURE_REQUESTED', NULL),
+    (14, n.hold > o.hold, CASE n.hold WHEN 1 THEN 'HOLD_EXPIRING' ELSE 'HOLD_EXPIRED' END, n.authorized - n.captured),
+    (15, n.voided > o.voided, 'VOIDED', n.voided - o.voided),
+    (16, n.void_requested AND NOT o.void_requested, 'VOID_REQUESTED', NULL),
+    (17, n.state <> o.state, n.state, NULL),
+    (18, true, 'NOTED', NULL)) AS c (rank, holds, action, amount)
+    WHERE c.holds ORDER BY c.rank LIMIT 1;
+END $$;
+
+CREATE FUNCTION payment_audit() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  meta jsonb := nullif(current_setting('app.meta', true), '')::jsonb;
+  was payments;
+  what record;
+BEGIN
+  IF TG_OP = 'UPDATE' THEN
+    was := OLD;
+  END IF;
+  what := payment_change(was, NEW);
+  INSERT INTO payment_log (tenant_id, payment_id, seq, action, actor_kind, actor_id, correlation_id, amount, currency,
+      before, after, note)
+    VALUES (NEW.tenant_id, NEW.payment_id, NEW.revision, what.o_action, coalesce(meta->>'actor_kind', 'system'),
+      coalesce(meta->>'actor_id', ''), coalesce(meta->>'correlation_id', ''), what.o_amount, NEW.currency,
+      CASE TG_OP WHEN 'UPDATE' THEN payment_figures(was) END, payment_figures(NEW), coalesce(meta->>'note', ''));
+  RETURN NULL;
+END $$;
+CREATE TRIGGER payments_begun AFTER INSERT ON payments FOR EACH ROW EXECUTE FUNCTION payment_audit();
+CREATE TRIGGER payments_changed AFTER UPDATE ON payments FOR EACH ROW WHEN (NEW.revision <> OLD.revision)
+  EXECUTE FUNCTION payment_audit();
 
 -- What the provider was asked to authorize, and under which key: whoever asks again asks the same.
 CREATE TABLE attempts (
   tenant_id      uuid        NOT NULL,
   payment_id     uuid        NOT NULL,
   attempt        smallint    NOT NULL,
-  payment_method text        NOT NULL,
+  -- The provider's token and the mandate, sealed with the tenant's key (PAY-12).
+  instrument     bytea       NOT NULL,
   created_at     timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (tenant_id, payment_id, attempt),
   FOREIGN KEY (tenant_id, payment_id) REFERENCES payments
 );
-SELECT om_protect('attempts', 'append');
+SELECT om_protect('attempts');
 
 -- One row per shipment, written before the provider is asked: it is the shipment's place under the limit.
 CREATE TABLE captures (
@@ -68,6 +167,24 @@ CREATE TABLE captures (
 );
 CREATE INDEX captures_of_payment ON captures (tenant_id, payment_id);
 SELECT om_protect('captures');
+
+-- One row per increment of a hold, written before the provider is asked.
+CREATE TABLE increments (
+  tenant_id    uuid        NOT NULL,
+  increment_id uuid        NOT NULL,
+  payment_id   uuid        NOT NULL,
+  amount       bigint      NOT NULL CHECK (amount > 0),
+  -- What is to be held in total.
+  target       bigint      NOT NULL,
+  fingerprint  bytea       NOT NULL,
+  state        text        NOT NULL DEFAULT 'PENDING' CHECK (state IN ('PENDING', 'SUCCEEDED', 'FAILED')),
+  code         text,
+  created_at   timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (tenant_id, increment_id),
+  FOREIGN KEY (tenant_id, payment_id) REFERENCES payments
+);
+CREATE INDEX increments_of_payment ON increments (tenant_id, payment_id);
+SELECT om_protect('increments');
 
 CREATE TABLE refunds (
   tenant_id          uuid        NOT NULL,
@@ -94,6 +211,7 @@ CREATE TABLE webhook_events (
   event_id    text        NOT NULL,
   kind        text        NOT NULL,
   status      text        NOT NULL CHECK (status IN ('FOLDED', 'PARKED', 'IGNORED')),
+  -- As it was sent, sealed with the tenant's key (PAY-12).
   body        bytea       NOT NULL,
   received_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (tenant_id, provider, event_id)
@@ -104,17 +222,20 @@ SELECT om_worker_reads('webhook_events', 'tenant_id, provider, event_id, status,
 
 -- Begins the payment of an order. `turn`: OURS (just begun), STALE (nobody reported for 30 s: inquire), THEIRS.
 CREATE FUNCTION payment_begin(p_tenant uuid, p_payment uuid, p_order uuid, p_amount bigint, p_currency text, p_provider text,
-                              p_method text, p_type text, p_topic text, p_payload bytea, p_meta jsonb) RETURNS jsonb
+                              p_instrument bytea, p_customer uuid, p_immediate boolean, p_type text, p_topic text,
+                              p_payload bytea, p_meta jsonb) RETURNS jsonb
 LANGUAGE plpgsql AS $$
 DECLARE
   v payments%ROWTYPE;
 BEGIN
-  PERFORM set_config('app.tenant', p_tenant::text, true);
-  INSERT INTO payments (tenant_id, payment_id, order_id, state, amount, currency, provider, version, check_at)
-    VALUES (p_tenant, p_payment, p_order, 'PROCESSING', p_amount, p_currency, p_provider, 1, now() + interval '30 s')
+  PERFORM set_config('app.tenant', p_tenant::text, true), set_config('app.meta', p_meta::text, true);
+  INSERT INTO payments (tenant_id, payment_id, order_id, state, amount, ceiling, currency, provider, customer_id, immediate,
+      version, check_at)
+    VALUES (p_tenant, p_payment, p_order, 'PROCESSING', p_amount, p_amount, p_currency, p_provider, p_customer, p_immediate,
+      1, now() + interval '30 s')
     ON CONFLICT (tenant_id, order_id) DO NOTHING RETURNING * INTO v;
   IF FOUND THEN
-    INSERT INTO attempts (tenant_id, payment_id, attempt, payment_method) VALUES (p_tenant, p_payment, 1, p_method);
+    INSERT INTO attempts (tenant_id, payment_id, attempt, instrument) VALUES (p_tenant, p_payment, 1, p_instrument);
     PERFORM event_append(p_tenant, p_payment, 0, ARRAY[p_type], ARRAY[p_topic], ARRAY[p_payload], p_meta);
     RETURN jsonb_build_object('turn', 'OURS', 'payment', to_jsonb(v));
   END IF;
@@ -142,11 +263,11 @@ BEGIN
   RETURN v;
 END $$;
 
--- The method that the provider was asked with.
-CREATE FUNCTION payment_method(p_tenant uuid, p_payment uuid) RETURNS text LANGUAGE plpgsql AS $$
+-- What the provider was asked with.
+CREATE FUNCTION payment_instrument(p_tenant uuid, p_payment uuid) RETURNS bytea LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM set_config('app.tenant', p_tenant::text, true);
-  RETURN (SELECT a.payment_method FROM attempts a WHERE a.tenant_id = p_tenant AND a.payment_id = p_payment
+  RETURN (SELECT a.instrument FROM attempts a WHERE a.tenant_id = p_tenant AND a.payment_id = p_payment
           ORDER BY a.attempt DESC LIMIT 1);
 END $$;
 
@@ -156,19 +277,25 @@ CREATE FUNCTION payment_settle(p_tenant uuid, p_payment uuid, p_revision int, p_
 DECLARE
   v payments%ROWTYPE;
   n int := cardinality(p_types);
-  settled int := CASE WHEN p_doc ? 'capture' OR p_doc ? 'refund' THEN 1 ELSE 0 END;
+  settled int := CASE WHEN p_doc ? 'capture' OR p_doc ? 'refund' OR p_doc ? 'increment' THEN 1 ELSE 0 END;
 BEGIN
-  PERFORM set_config('app.tenant', p_tenant::text, true);
+  PERFORM set_config('app.tenant', p_tenant::text, true), set_config('app.meta', p_meta::text, true);
   UPDATE payments p SET state = d.state, authorized = d.authorized, captured = d.captured, voided = d.voided,
       refunded = d.refunded, refunded_own = d.refunded_own, closed = d.closed, void_requested = d.void_requested,
       unknown = d.unknown, decline_reason = d.decline_reason, action_url = d.action_url,
-      provider_reference = d.provider_reference, pending = p.pending - settled,
+      provider_reference = d.provider_reference, avs_result = d.avs_result, cvv_result = d.cvv_result,
+      pending = p.pending - settled,
       authorized_at = CASE WHEN d.authorized > 0 THEN coalesce(p.authorized_at, now()) END,
+      manual = d.manual, stray = d.stray, hold = d.hold, refund_pending = d.refund_pending, disputes = d.disputes, disputed = d.disputed,
+      -- Its end is announced a day before (PAY-02).
+      hold_at = CASE WHEN d.authorized > d.captured AND NOT d.closed AND d.hold < 2
+        THEN coalesce(p.authorized_at, now()) + interval '1 day' * (6 + d.hold) END,
       check_at = CASE WHEN d.unresolved OR p.pending > settled THEN coalesce(p.check_at, now() + interval '30 s') END,
       version = p.version + n, revision = p.revision + 1
     FROM jsonb_to_record(p_doc) AS d(state text, authorized bigint, captured bigint, voided bigint, refunded bigint,
       refunded_own bigint, closed boolean, void_requested boolean, unknown boolean, decline_reason text, action_url text,
-      provider_reference text, unresolved boolean)
+      provider_reference text, avs_result text, cvv_result text, unresolved boolean, manual boolean, hold smallint,
+      refund_pending bigint, disputes jsonb, disputed bigint, stray text)
     WHERE p.tenant_id = p_tenant AND p.payment_id = p_payment AND p.revision = p_revision
     RETURNING p.* INTO v;
   IF NOT FOUND THEN
@@ -181,9 +308,12 @@ BEGIN
     UPDATE refunds SET state = p_doc #>> '{refund,state}', code = p_doc #>> '{refund,code}',
         provider_reference = p_doc #>> '{refund,provider_reference}'
       WHERE tenant_id = p_tenant AND refund_id = (p_doc #>> '{refund,id}')::uuid AND state = 'PENDING';
+  ELSIF p_doc ? 'increment' THEN
+    UPDATE increments SET state = p_doc #>> '{increment,state}', code = p_doc #>> '{increment,code}'
+      WHERE tenant_id = p_tenant AND increment_id = (p_doc #>> '{increment,id}')::uuid AND state = 'PENDING';
   END IF;
   IF settled = 1 AND NOT FOUND THEN
-    RAISE EXCEPTION 'a capture or refund of payment % ended twice', p_payment;
+    RAISE EXCEPTION 'a capture, refund or increment of payment % ended twice', p_payment;
   END IF;
   IF n > 0 AND event_append(p_tenant, p_payment, v.version - n, p_types, p_topics, p_payloads, p_meta) IS NULL THEN
     RAISE EXCEPTION 'the events of payment % are not at version %', p_payment, v.version - n;
@@ -197,7 +327,7 @@ CREATE FUNCTION payment_void(p_tenant uuid, p_payment uuid, p_order uuid, p_prov
 DECLARE
   v payments%ROWTYPE;
 BEGIN
-  PERFORM set_config('app.tenant', p_tenant::text, true);
+  PERFORM set_config('app.tenant', p_tenant::text, true), set_config('app.meta', p_meta::text, true);
   INSERT INTO payments (tenant_id, payment_id, order_id, state, provider, void_requested, version)
     VALUES (p_tenant, p_payment, p_order, 'VOIDED', p_provider, true, 1)
     ON CONFLICT (tenant_id, order_id) DO NOTHING RETURNING * INTO v;
@@ -217,9 +347,10 @@ BEGIN
   RETURN to_jsonb(v);
 END $$;
 
--- Takes a shipment's place under the limit. `verdict`: NONE, SEEN, CURRENCY, CLOSED, EXPIRED, BUSY, EXCEEDS or BEGUN.
-CREATE FUNCTION capture_begin(p_tenant uuid, p_order uuid, p_shipment uuid, p_amount bigint, p_currency text, p_final boolean)
-RETURNS jsonb LANGUAGE plpgsql AS $$
+-- Takes a shipment's place under the limit. `verdict`: NONE, SEEN, CURRENCY, BEFORE, CLOSED, EXPIRED, BUSY, EXCEEDS or
+-- BEGUN.
+CREATE FUNCTION capture_begin(p_tenant uuid, p_order uuid, p_shipment uuid, p_amount bigint, p_currency text, p_final boolean,
+                              p_meta jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   v payments%ROWTYPE;
   c captures%ROWTYPE;
@@ -227,7 +358,7 @@ DECLARE
   busy boolean;
   verdict text;
 BEGIN
-  PERFORM set_config('app.tenant', p_tenant::text, true);
+  PERFORM set_config('app.tenant', p_tenant::text, true), set_config('app.meta', p_meta::text, true);
   SELECT * INTO v FROM payments WHERE tenant_id = p_tenant AND order_id = p_order FOR UPDATE;
   IF NOT FOUND THEN
     RETURN jsonb_build_object('verdict', 'NONE');
@@ -241,8 +372,10 @@ BEGIN
     FROM captures WHERE tenant_id = p_tenant AND payment_id = v.payment_id AND state <> 'FAILED';
   verdict := CASE
     WHEN v.currency IS DISTINCT FROM p_currency THEN 'CURRENCY'
+    -- The money of the whole order was taken before: there is nothing to do for a shipment.
+    WHEN (v.immediate OR v.manual) AND v.captured > 0 AND NOT v.void_requested THEN 'BEFORE'
     WHEN v.authorized = 0 OR v.closed OR v.void_requested THEN 'CLOSED'
-    WHEN v.authorized_at < now() - interval '7 days' THEN 'EXPIRED'
+    WHEN v.hold = 2 OR v.authorized_at < now() - interval '7 days' THEN 'EXPIRED'
     WHEN busy THEN 'BUSY'
     WHEN p_amount > v.authorized - taken THEN 'EXCEEDS'
     ELSE 'BEGUN' END;
@@ -256,10 +389,10 @@ BEGIN
     'remaining', v.authorized - taken);
 END $$;
 
--- Takes a refund's place under the limit. `verdict`: NONE, SEEN, CURRENCY, EXCEEDS or BEGUN. A NULL amount means all
--- that is left, and there may be nothing (EXCEEDS).
+-- Takes a refund's place under the limit. `verdict`: NONE, SEEN, CURRENCY, CLOSED (the money came outside), EXCEEDS
+-- or BEGUN. A NULL amount means all that is left, and there may be nothing (EXCEEDS).
 CREATE FUNCTION refund_begin(p_tenant uuid, p_payment uuid, p_refund uuid, p_amount bigint, p_currency text, p_reason text,
-                             p_fingerprint bytea) RETURNS jsonb LANGUAGE plpgsql AS $$
+                             p_fingerprint bytea, p_meta jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   v payments%ROWTYPE;
   r refunds%ROWTYPE;
@@ -267,7 +400,7 @@ DECLARE
   wanted bigint;
   verdict text;
 BEGIN
-  PERFORM set_config('app.tenant', p_tenant::text, true);
+  PERFORM set_config('app.tenant', p_tenant::text, true), set_config('app.meta', p_meta::text, true);
   SELECT * INTO v FROM payments WHERE tenant_id = p_tenant AND payment_id = p_payment FOR UPDATE;
   IF NOT FOUND THEN
     RETURN jsonb_build_object('verdict', 'NONE');
@@ -278,23 +411,137 @@ BEGIN
       'same', r.fingerprint = p_fingerprint);
   END IF;
   -- The provider's count may already hold refunds of ours whose answer is on the way: the larger sum, not both.
-  SELECT v.captured - greatest(coalesce(sum(amount), 0), v.refunded) INTO remaining
-    FROM refunds WHERE tenant_id = p_tenant AND payment_id = p_payment AND state <> 'FAILED';
+  remaining := v.captured - v.disputed - greatest(v.refunded, v.refunded_own + v.refund_pending);
   wanted := coalesce(p_amount, remaining);
   verdict := CASE
     WHEN p_currency IS NOT NULL AND v.currency IS DISTINCT FROM p_currency THEN 'CURRENCY'
+    WHEN v.manual THEN 'CLOSED'
     WHEN wanted <= 0 OR wanted > remaining THEN 'EXCEEDS'
     ELSE 'BEGUN' END;
   IF verdict = 'BEGUN' THEN
     INSERT INTO refunds (tenant_id, refund_id, payment_id, amount, currency, reason, fingerprint)
       VALUES (p_tenant, p_refund, p_payment, wanted, v.currency, p_reason, p_fingerprint) RETURNING * INTO r;
-    UPDATE payments SET pending = pending + 1, revision = revision + 1, check_at = coalesce(check_at, now() + interval '30 s')
+    UPDATE payments SET pending = pending + 1, refund_pending = refund_pending + wanted, revision = revision + 1,
+        check_at = coalesce(check_at, now() + interval '30 s')
       WHERE tenant_id = p_tenant AND payment_id = p_payment RETURNING * INTO v;
   END IF;
   RETURN jsonb_build_object('verdict', verdict, 'payment', to_jsonb(v), 'entry', to_jsonb(r), 'remaining', remaining);
 END $$;
 
--- The payment with its captures and refunds that have not ended.
+-- Takes an increment's place; one at a time. `verdict`: NONE, SEEN, CURRENCY, CLOSED, BUSY, EXCEEDS or BEGUN.
+CREATE FUNCTION increment_begin(p_tenant uuid, p_order uuid, p_increment uuid, p_amount bigint, p_currency text,
+                                p_fingerprint bytea, p_meta jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+  v payments%ROWTYPE;
+  i increments%ROWTYPE;
+  verdict text;
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true), set_config('app.meta', p_meta::text, true);
+  SELECT * INTO v FROM payments WHERE tenant_id = p_tenant AND order_id = p_order FOR UPDATE;
+  IF NOT FOUND THEN
+    RETURN jsonb_build_object('verdict', 'NONE');
+  END IF;
+  SELECT * INTO i FROM increments WHERE tenant_id = p_tenant AND increment_id = p_increment;
+  IF FOUND THEN
+    RETURN jsonb_build_object('verdict', 'SEEN', 'payment', to_jsonb(v), 'entry', to_jsonb(i),
+      'same', i.fingerprint = p_fingerprint);
+  END IF;
+  verdict := CASE
+    WHEN v.currency IS DISTINCT FROM p_currency THEN 'CURRENCY'
+    WHEN v.authorized = 0 OR v.closed OR v.void_requested OR v.hold = 2 OR v.immediate OR v.manual THEN 'CLOSED'
+    WHEN EXISTS (SELECT FROM increments
+                 WHERE tenant_id = p_tenant AND payment_id = v.payment_id AND state = 'PENDING') THEN 'BUSY'
+    WHEN p_amount > 9223372036854775807 - v.authorized THEN 'EXCEEDS'
+    ELSE 'BEGUN' END;
+  IF verdict = 'BEGUN' THEN
+    INSERT INTO increments (tenant_id, increment_id, payment_id, amount, target, fingerprint)
+      VALUES (p_tenant, p_increment, v.payment_id, p_amount, v.authorized + p_amount, p_fingerprint) RETURNING * INTO i;
+    UPDATE payments SET pending = pending + 1, revision = revision + 1, ceiling = greatest(ceiling, i.target),
+        check_at = coalesce(check_at, now() + interval '30 s')
+      WHERE tenant_id = p_tenant AND payment_id = v.payment_id RETURNING * INTO v;
+  END IF;
+  RETURN jsonb_build_object('verdict', verdict, 'payment', to_jsonb(v), 'entry', to_jsonb(i));
+END $$;
+
+-- Begins the next attempt of a payment that holds and took nothing; NULL when the row moved on.
+CREATE FUNCTION payment_reauthorize(p_tenant uuid, p_payment uuid, p_revision int, p_provider text, p_instrument bytea,
+                                    p_type text, p_topic text, p_payload bytea, p_meta jsonb) RETURNS jsonb
+LANGUAGE plpgsql AS $$
+DECLARE
+  v payments%ROWTYPE;
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true), set_config('app.meta', p_meta::text, true);
+  UPDATE payments p SET state = 'PROCESSING', attempt = p.attempt + 1, provider = p_provider,
+      old_references = CASE WHEN p.provider_reference IS NULL THEN p.old_references
+                            ELSE p.old_references || p.provider_reference END,
+      provider_reference = NULL, authorized = 0, voided = 0, closed = false, hold = 0, hold_at = NULL, unknown = false,
+      decline_reason = NULL, action_url = NULL, authorized_at = NULL, ceiling = p.amount, checks = 0,
+      check_at = now() + interval '30 s', version = p.version + 1, revision = p.revision + 1
+    WHERE tenant_id = p_tenant AND payment_id = p_payment AND revision = p_revision AND captured = 0 AND pending = 0
+      AND NOT void_requested AND NOT manual RETURNING * INTO v;
+  IF NOT FOUND THEN
+    RETURN NULL;
+  END IF;
+  INSERT INTO attempts (tenant_id, payment_id, attempt, instrument)
+    SELECT p_tenant, p_payment, v.attempt, coalesce(p_instrument, a.instrument) FROM attempts a
+      WHERE a.tenant_id = p_tenant AND a.payment_id = p_payment ORDER BY a.attempt DESC LIMIT 1;
+  PERFORM event_append(p_tenant, p_payment, v.version - 1, ARRAY[p_type], ARRAY[p_topic], ARRAY[p_payload], p_meta);
+  RETURN to_jsonb(v);
+END $$;
+
+-- Moves a payment that holds nothing to another provider; NULL when the row moved on.
+CREATE FUNCTION payment_switch(p_tenant uuid, p_payment uuid, p_revision int, p_provider text, p_stray boolean, p_meta jsonb)
+RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+  v payments%ROWTYPE;
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true), set_config('app.meta', p_meta::text, true);
+  UPDATE payments p SET stray = CASE WHEN p_stray THEN p.provider ELSE p.stray END, provider = p_provider, checks = 0,
+      check_at = now() + interval '30 s', revision = p.revision + 1
+    WHERE tenant_id = p_tenant AND payment_id = p_payment AND revision = p_revision AND authorized = 0
+      AND provider_reference IS NULL AND NOT void_requested AND NOT manual RETURNING * INTO v;
+  RETURN CASE WHEN FOUND THEN to_jsonb(v) END;
+END $$;
+
+-- A payment by the provider's id of it, of the present attempt or an earlier one; NULL when there is none.
+CREATE FUNCTION payment_of_reference(p_tenant uuid, p_reference text) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  RETURN (SELECT to_jsonb(p) FROM payments p WHERE tenant_id = p_tenant AND provider_reference = p_reference);
+END $$;
+
+-- A refund by its id; NULL when there is none.
+CREATE FUNCTION refund_get(p_tenant uuid, p_refund uuid) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  RETURN (SELECT to_jsonb(r) FROM refunds r WHERE tenant_id = p_tenant AND refund_id = p_refund);
+END $$;
+
+-- The refunds of a payment, oldest first; NULL when there is no such payment.
+CREATE FUNCTION refunds_of(p_tenant uuid, p_payment uuid) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  IF NOT EXISTS (SELECT FROM payments WHERE tenant_id = p_tenant AND payment_id = p_payment) THEN
+    RETURN NULL;
+  END IF;
+  RETURN (SELECT coalesce(jsonb_agg(to_jsonb(r) ORDER BY r.created_at, r.refund_id), '[]') FROM refunds r
+          WHERE tenant_id = p_tenant AND payment_id = p_payment);
+END $$;
+
+-- The audit of a payment behind a number, oldest first; NULL when there is no such payment.
+CREATE FUNCTION payment_history(p_tenant uuid, p_payment uuid, p_after int, p_limit int) RETURNS jsonb
+LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  IF NOT EXISTS (SELECT FROM payments WHERE tenant_id = p_tenant AND payment_id = p_payment) THEN
+    RETURN NULL;
+  END IF;
+  RETURN (SELECT coalesce(jsonb_agg(to_jsonb(l) ORDER BY l.seq), '[]') FROM (
+            SELECT * FROM payment_log WHERE tenant_id = p_tenant AND payment_id = p_payment AND seq > p_after
+            ORDER BY seq LIMIT p_limit) l);
+END $$;
+
+-- The payment with its captures, increments and refunds that have not ended.
 CREATE FUNCTION payment_open_entries(p_tenant uuid, p_payment uuid) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM set_config('app.tenant', p_tenant::text, true);
@@ -302,6 +549,8 @@ BEGIN
     'payment', (SELECT to_jsonb(p) FROM payments p WHERE tenant_id = p_tenant AND payment_id = p_payment),
     'captures', (SELECT coalesce(jsonb_agg(to_jsonb(c)), '[]') FROM captures c
                  WHERE tenant_id = p_tenant AND payment_id = p_payment AND state = 'PENDING'),
+    'increments', (SELECT coalesce(jsonb_agg(to_jsonb(i)), '[]') FROM increments i
+                   WHERE tenant_id = p_tenant AND payment_id = p_payment AND state = 'PENDING'),
     'refunds', (SELECT coalesce(jsonb_agg(to_jsonb(r)), '[]') FROM refunds r
                 WHERE tenant_id = p_tenant AND payment_id = p_payment AND state = 'PENDING'));
 END $$;
@@ -344,6 +593,34 @@ BEGIN
   PERFORM set_config('app.tenant', p_tenant::text, true);
   RETURN (SELECT body FROM webhook_events
           WHERE tenant_id = p_tenant AND provider = p_provider AND event_id = p_event AND status = 'PARKED');
+END $$;
+
+-- Some values of a tenant that begin with less than this: an older key sealed them.
+CREATE FUNCTION sealed_below(p_tenant uuid, p_below bytea, p_most int) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  RETURN (SELECT coalesce(jsonb_agg(to_jsonb(r)), '[]') FROM (
+    SELECT 'attempt' AS kind, a.payment_id::text AS id, a.attempt::int AS n, encode(a.instrument, 'hex') AS sealed FROM attempts a
+      WHERE a.tenant_id = p_tenant AND substring(a.instrument FROM 1 FOR 5) < p_below
+    UNION ALL
+    SELECT w.provider, w.event_id, 0, encode(w.body, 'hex') FROM webhook_events w
+      WHERE w.tenant_id = p_tenant AND substring(w.body FROM 1 FOR 5) < p_below
+    LIMIT p_most) r);
+END $$;
+
+-- Replaces a sealed value unless somebody did.
+CREATE FUNCTION sealed_again(p_tenant uuid, p_kind text, p_id text, p_n int, p_before bytea, p_after bytea) RETURNS boolean
+LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  IF p_kind = 'attempt' THEN
+    UPDATE attempts SET instrument = p_after
+      WHERE tenant_id = p_tenant AND payment_id = p_id::uuid AND attempt = p_n AND instrument = p_before;
+  ELSE
+    UPDATE webhook_events SET body = p_after
+      WHERE tenant_id = p_tenant AND provider = p_kind AND event_id = p_id AND body = p_before;
+  END IF;
+  RETURN FOUND;
 END $$;
 
 SELECT om_grant();

@@ -148,7 +148,7 @@ CREATE TABLE sagas (
   step       smallint    NOT NULL DEFAULT 0,
   phase      text        NOT NULL DEFAULT 'do' CHECK (phase IN ('do', 'undo')),
   status     text        NOT NULL DEFAULT 'running'
-             CHECK (status IN ('running', 'waiting', 'completed', 'compensated', 'attention')),
+             CHECK (status IN ('running', 'waiting', 'completed', 'compensated', 'attention', 'resolved')),
   attempts   int         NOT NULL DEFAULT 0,
   wake_at    timestamptz NOT NULL DEFAULT now(),
   signals    int         NOT NULL DEFAULT 0,
@@ -156,11 +156,13 @@ CREATE TABLE sagas (
   state      jsonb       NOT NULL,
   cause      jsonb       NOT NULL,
   created_at timestamptz NOT NULL DEFAULT now(),
+  -- When people were told that it is stuck.
+  alerted_at timestamptz,
   PRIMARY KEY (tenant_id, saga_id)
 ) WITH (fillfactor = 70);
 CREATE INDEX sagas_due ON sagas (shard, wake_at) WHERE status IN ('running', 'waiting');
 SELECT om_protect('sagas');
-SELECT om_worker_reads('sagas', 'tenant_id, saga_id, shard, wake_at, status');
+SELECT om_worker_reads('sagas', 'tenant_id, saga_id, kind, def_rev, step, shard, wake_at, status, alerted_at');
 
 CREATE TABLE saga_log (
   tenant_id   uuid        NOT NULL,
@@ -171,6 +173,8 @@ CREATE TABLE saga_log (
   outcome     text        NOT NULL,
   detail      text        NOT NULL,
   occurred_at timestamptz NOT NULL DEFAULT now(),
+  -- The operator who decided; steps have none.
+  actor       text,
   PRIMARY KEY (tenant_id, saga_id, seq)
 );
 SELECT om_protect('saga_log', 'append');
@@ -179,7 +183,12 @@ CREATE TABLE shard_leases (
   shard       smallint PRIMARY KEY,
   owner       uuid,
   fence       bigint   NOT NULL DEFAULT 0,
-  lease_until timestamptz NOT NULL DEFAULT '-infinity'
+  lease_until timestamptz NOT NULL DEFAULT '-infinity',
+  -- Left to run out, for somebody who has less.
+  yields      boolean  NOT NULL DEFAULT false,
+  -- Who would like to have it.
+  bidder      uuid,
+  bid_until   timestamptz NOT NULL DEFAULT '-infinity'
 ) WITH (fillfactor = 10);
 INSERT INTO shard_leases (shard) SELECT generate_series(0, 15);
 
@@ -330,7 +339,7 @@ BEGIN
     SELECT s.tenant_id, s.saga_id FROM shard_leases l
     CROSS JOIN LATERAL (SELECT s.tenant_id, s.saga_id, s.wake_at FROM sagas s WHERE s.shard = l.shard AND s.status IN ('running', 'waiting')
       AND s.wake_at <= now() AND NOT s.saga_id = ANY (p_busy) ORDER BY s.wake_at LIMIT p_limit) s
-    WHERE l.owner = p_owner AND l.lease_until > now() ORDER BY s.wake_at LIMIT p_limit) d);
+    WHERE l.owner = p_owner AND l.lease_until > now() AND NOT l.yields ORDER BY s.wake_at LIMIT p_limit) d);
 END $$;
 
 -- Sagas of one tenant as they stand, if they are still due; sets the tenant itself.

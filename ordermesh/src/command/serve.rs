@@ -26,11 +26,13 @@ pub async fn serve(args: cli::Serve) -> Result<ExitCode> {
         secrets: Secrets::open(&args.secrets)?,
         outside: Outside::Real {
             payments: args.payments_url,
+            payments_fallback: args.payments_fallback_url,
             wms: args.wms_url,
             carrier: args.carrier_url,
             wms_poll: Duration::from_millis(args.wms_poll_ms),
             carrier_poll: Duration::from_millis(args.carrier_poll_ms),
         },
+        cache: args.cache_url.map(Into::into),
         drain: serve::Drain::default(),
     };
     let mut stop = Stop::listen()?;

@@ -71,6 +71,11 @@ impl Opened {
         pg::migrate(&target, admin, services::sources()).await.context("bring the database up to date")
     }
 
+    /// Who looks after the parts of tables, when somebody is named who owns them (ORD-40).
+    pub(crate) fn parts(&self) -> Option<pg::Parts> {
+        Some(pg::Parts::new(Target::new(self.template.clone()), self.admin.clone()?))
+    }
+
     pub(crate) async fn close(self) -> Result<()> {
         if let Some(cluster) = self.cluster {
             tokio::task::spawn_blocking(move || cluster.stop()).await?;

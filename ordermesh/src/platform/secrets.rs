@@ -20,6 +20,8 @@ pub struct Secrets {
     pub payments: SecretString,
     /// API key at the carrier.
     pub carrier: SecretString,
+    /// Master keys of sealed columns, the one to wrap with first.
+    pub masters: SecretString,
 }
 
 impl Secrets {
@@ -27,7 +29,14 @@ impl Secrets {
     pub fn fresh() -> Self {
         let key = SigningKey::from_pkcs8("mesh", &SigningKey::generate()).expect("a fresh key can be read");
         let random = |prefix: &str| format!("{prefix}{}", hex::encode(rand::random::<[u8; 32]>())).into();
-        Self { mesh: key, pages: random(""), webhooks: random(""), payments: random("sk_sim_"), carrier: random("") }
+        Self {
+            mesh: key,
+            pages: random(""),
+            webhooks: random(""),
+            payments: random("sk_sim_"),
+            carrier: random(""),
+            masters: random(""),
+        }
     }
 
     /// Those of a directory, one file each; what is missing is made and kept (mode 0600).
@@ -46,6 +55,7 @@ impl Secrets {
             webhooks: text("webhooks.key", &random)?,
             payments: text("payments.key", &|| format!("sk_sim_{}", random()))?,
             carrier: text("carrier.key", &random)?,
+            masters: text("masters.key", &random)?,
         })
     }
 }

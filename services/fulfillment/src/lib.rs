@@ -1,7 +1,8 @@
 //! Fulfillment: what warehouses do for orders (FUL-01..03, FUL-12).
 //!
 //! Stores one row per order and warehouse with the last word of the warehouse system about it, and a mark per cancelled
-//! order. Publishes `Fulfillment*` events. Calls nobody but the legacy warehouse system, over SOAP: it cannot be
+//! order. Publishes `Fulfillment*` events. Calls the legacy warehouse system, over SOAP, and hands what
+//! it counted to inventory (INV-11). That system cannot be
 //! changed, must be polled, and repeats itself late and out of order, so every request carries our own reference and
 //! every status is folded forward only.
 

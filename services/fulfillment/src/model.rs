@@ -58,6 +58,8 @@ pub(crate) struct Fulfillment {
     id: Uuid,
     order: Uuid,
     pub warehouse: String,
+    /// 0 for the first wish; work that takes the place of cancelled work has a higher one.
+    pub revision: i32,
     pub state: State,
     /// Version of its stream of events.
     pub version: i32,

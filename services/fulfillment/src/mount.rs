@@ -10,6 +10,7 @@ use serve::{Boot, Job, Mount};
 use crate::api::{Commands, Queries};
 use crate::store::Store;
 use crate::wms::Wms;
+use crate::wms::counter::Counter;
 use crate::wms::poller::Poller;
 
 /// What the use cases work with.
@@ -20,7 +21,7 @@ pub(crate) struct App {
     pub pages: Pages,
 }
 
-/// Starts the service: its methods, its relay and its poller.
+/// Starts the service: its methods, its relay, its poller and the reader of stock.
 ///
 /// # Errors
 /// Internal when the pool or the HTTP client cannot be built.
@@ -29,11 +30,13 @@ pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
     let store = Store::new(pg.clone());
     let wms = Wms::new(&boot.settings.wms_url)?;
     let poller = Poller::new(store.clone(), wms.clone(), boot.settings.wms_poll);
+    let counter = Counter::new(store.clone(), wms.clone(), boot.peers.clone());
     let app = App { store, wms, pages: boot.pages() };
     let routes = tonic::service::Routes::new(FulfillmentServiceServer::new(Commands(app.clone())))
         .add_service(FulfillmentQueryServiceServer::new(Queries(app)));
     let jobs = vec![
         Job::new("wms.poller", move |cancel| poller.clone().run(cancel).boxed()),
+        Job::new("wms.counter", move |cancel| counter.clone().run(cancel).boxed()),
         Job::new("fulfillment.relay", move |cancel| Relay::new(pg.clone()).run(cancel).boxed()),
     ];
     Ok(Mount { name: "fulfillment", routes, jobs })

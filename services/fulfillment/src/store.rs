@@ -19,15 +19,16 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::model::{Body, Fulfillment};
+use crate::commands::create::Create;
+use crate::model::Fulfillment;
 use crate::state::State;
 
 mod sql {
     use super::*;
 
     diesel::define_sql_function! {
-        fn fulfillment_intend(tenant: SqlUuid, id: SqlUuid, order: SqlUuid, warehouse: Text, body: Jsonb, at: Timestamptz,
-            kind: Text, topic: Text, payload: Binary, meta: Jsonb) -> Jsonb;
+        fn fulfillment_intend(tenant: SqlUuid, id: SqlUuid, order: SqlUuid, warehouse: Text, revision: Integer, body: Jsonb,
+            at: Timestamptz, kind: Text, topic: Text, payload: Binary, meta: Jsonb) -> Jsonb;
     }
     diesel::define_sql_function! {
         fn fulfillment_move(tenant: SqlUuid, id: SqlUuid, expected: Integer, state: SmallInt, wms_order_id: Text,
@@ -45,7 +46,7 @@ mod sql {
     diesel::define_sql_function! {
         fn fulfillment_open(tenant: SqlUuid, after: Nullable<SqlUuid>, limit: Integer) -> Jsonb;
     }
-    diesel::define_sql_function! { fn order_cancel(tenant: SqlUuid, order: SqlUuid) -> Jsonb; }
+    diesel::define_sql_function! { fn order_cancel(tenant: SqlUuid, order: SqlUuid, revision: Integer) -> Jsonb; }
     diesel::define_sql_function! { fn order_cancel_refused(tenant: SqlUuid, order: SqlUuid) -> Bool; }
     diesel::define_sql_function! {
         fn wms_lease_take(tenant: SqlUuid, owner: SqlUuid, hold_ms: Integer, early_ms: Integer) -> Bool;
@@ -54,6 +55,9 @@ mod sql {
     diesel::define_sql_function! {
         fn wms_lease_end(tenant: SqlUuid, owner: SqlUuid, pause_ms: Integer, longest_ms: Integer, failed: Bool) -> Bool;
     }
+    diesel::define_sql_function! { fn wms_counts_due(limit: Integer) -> Array<SqlUuid>; }
+    diesel::define_sql_function! { fn wms_counts_take(tenant: SqlUuid, pause_ms: Integer) -> Bool; }
+    diesel::define_sql_function! { fn wms_counts_again(tenant: SqlUuid, pause_ms: Integer) -> Bool; }
     diesel::define_sql_function! { fn wms_due(early_ms: Integer, limit: Integer) -> Array<SqlUuid>; }
 }
 
@@ -89,14 +93,12 @@ impl Store {
         Self { pg }
     }
 
-    /// Stores the wish for work once per order and warehouse, unless the order is cancelled.
+    /// Stores the wish for work once per order, warehouse and revision, unless it was taken back.
     pub(crate) async fn intend(
         &self,
         ctx: &Ctx,
         id: FulfillmentId,
-        order: OrderId,
-        warehouse: &str,
-        body: &Body,
+        command: &Create,
         event: NewEvent,
     ) -> Result<Intent, Fault> {
         #[derive(Deserialize)]
@@ -110,9 +112,10 @@ impl Store {
         let query = sql::fulfillment_intend(
             ctx.tenant.uuid(),
             id.uuid(),
-            order.uuid(),
-            warehouse.to_owned(),
-            serde_json::to_value(body).map_err(Fault::internal)?,
+            command.order.uuid(),
+            command.warehouse.clone(),
+            command.revision,
+            serde_json::to_value(&command.body).map_err(Fault::internal)?,
             ctx.now.to_diesel(),
             // Owned: a borrowed text inside a query makes the future's Send depend on its lifetime (rust-lang/rust#100013).
             type_name.to_owned(),
@@ -195,9 +198,14 @@ impl Store {
         read(self.pg.ask("fulfillment.open", diesel::select(query)).await?)
     }
 
-    /// Marks an order as cancelled unless work on it has begun; returns all its fulfillments either way.
-    pub(crate) async fn cancel_order(&self, tenant: TenantId, order: OrderId) -> Result<Vec<Fulfillment>, Fault> {
-        let query = diesel::select(sql::order_cancel(tenant.uuid(), order.uuid()));
+    /// Marks work of lower revisions as taken back unless it has begun; returns what it is either way.
+    pub(crate) async fn cancel_order(
+        &self,
+        tenant: TenantId,
+        order: OrderId,
+        below: i32,
+    ) -> Result<Vec<Fulfillment>, Fault> {
+        let query = diesel::select(sql::order_cancel(tenant.uuid(), order.uuid(), below));
         read(self.pg.call("fulfillment.cancel_order", query).await?)
     }
 
@@ -215,6 +223,27 @@ impl Store {
             async move { Ok(diesel::select(sql::wms_due(early, limit)).get_result::<Vec<Uuid>>(conn).await?) }.boxed()
         });
         Ok(due.await?.into_iter().map(TenantId::from_uuid).collect())
+    }
+
+    /// Tenants whose warehouses are to be counted now.
+    pub(crate) async fn counts_due(&self, limit: i32) -> Result<Vec<TenantId>, Fault> {
+        let due = self.pg.worker("wms.counts_due", move |conn| {
+            async move { Ok(diesel::select(sql::wms_counts_due(limit)).get_result::<Vec<Uuid>>(conn).await?) }.boxed()
+        });
+        Ok(due.await?.into_iter().map(TenantId::from_uuid).collect())
+    }
+
+    /// Takes a tenant's turn and sets the next one; false when somebody else did.
+    pub(crate) async fn counts_take(&self, tenant: TenantId, pause: Duration) -> Result<bool, Fault> {
+        let query = sql::wms_counts_take(tenant.uuid(), millis(pause));
+        Ok(self.pg.ask("wms.counts_take", diesel::select(query)).await?)
+    }
+
+    /// Sets a turn that comes sooner, after a failure.
+    pub(crate) async fn counts_again(&self, tenant: TenantId, pause: Duration) -> Result<(), Fault> {
+        let query = sql::wms_counts_again(tenant.uuid(), millis(pause));
+        let _: bool = self.pg.ask("wms.counts_again", diesel::select(query)).await?;
+        Ok(())
     }
 
     /// Takes the right to poll for a tenant; false when somebody else has it or it is not the tenant's turn.

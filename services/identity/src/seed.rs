@@ -63,7 +63,13 @@ pub async fn user(
         return Ok(found);
     }
     let hash = passwords::hash(password).await?;
-    let new = NewUser { email: email.clone(), display_name: display_name.to_owned(), roles: roles.to_vec() };
+    let new = NewUser {
+        email: email.clone(),
+        display_name: display_name.to_owned(),
+        roles: roles.to_vec(),
+        email_verified: true,
+        birth_date: None,
+    };
     let (ctx, arguments) = (context(tenant), Arc::new((new, hash)));
     let added = pg.tx("identity.seed_user", tenant, move |conn| {
         let (ctx, arguments) = (ctx.clone(), Arc::clone(&arguments));

@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use contract::Event;
-use contract::identity::v1::{PolicyChanged, TenantCreated, TenantPolicy, UserRegistered};
+use contract::identity::v1::{CustomerStandingChanged, PolicyChanged, TenantCreated, TenantPolicy, UserRegistered};
 use ctx::{Ctx, Role};
-use diesel::sql_types::{Array, BigInt, Binary, Double, Integer, Jsonb, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Binary, Bool, Double, Integer, Jsonb, Nullable, Text, Uuid as SqlUuid};
 use diesel::{OptionalExtension, QueryableByName, sql_query};
 use diesel_async::RunQueryDsl;
 use eventlog::NewEvent;
@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::logic::policy::stale;
 use crate::logic::tenants::Tenant;
-use crate::logic::users::{NewUser, User};
+use crate::logic::users::{NewUser, Standing, User, no_user};
 
 #[derive(QueryableByName)]
 struct Doc {
@@ -126,8 +126,8 @@ pub async fn tenant_page(conn: &mut Conn, after: Uuid, limit: i64) -> Result<Vec
 pub async fn add_user(conn: &mut Conn, ctx: &Ctx, id: UserId, new: &NewUser, hash: &str) -> Result<User, pg::Error> {
     let roles: Vec<&str> = new.roles.iter().copied().map(Role::as_str).collect();
     let added = sql_query(
-        "INSERT INTO users AS u (tenant_id, user_id, email, display_name, roles, password_hash) \
-         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT ON CONSTRAINT users_email DO NOTHING \
+        "INSERT INTO users AS u (tenant_id, user_id, email, display_name, roles, password_hash, email_verified, birth_date) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8::date) ON CONFLICT ON CONSTRAINT users_email DO NOTHING \
          RETURNING to_jsonb(u) - 'password_hash' AS doc",
     )
     .bind::<SqlUuid, _>(ctx.tenant.uuid())
@@ -136,6 +136,8 @@ pub async fn add_user(conn: &mut Conn, ctx: &Ctx, id: UserId, new: &NewUser, has
     .bind::<Text, _>(&new.display_name)
     .bind::<Array<Text>, _>(&roles)
     .bind::<Text, _>(hash)
+    .bind::<Bool, _>(new.email_verified)
+    .bind::<Nullable<Text>, _>(new.birth_date.map(|date| date.to_string()))
     .get_result::<Doc>(conn)
     .await
     .optional()?
@@ -144,6 +146,38 @@ pub async fn add_user(conn: &mut Conn, ctx: &Ctx, id: UserId, new: &NewUser, has
     let message = UserRegistered { user_id: id.to_string(), roles };
     eventlog::append(conn, ctx, id.uuid(), 0, &[event(&message)]).await?;
     added.decode()
+}
+
+/// Replaces what is known of a user as a customer.
+///
+/// # Errors
+/// NotFound USER_NOT_FOUND.
+pub async fn change_standing(conn: &mut Conn, ctx: &Ctx, id: UserId, standing: &Standing) -> Result<User, pg::Error> {
+    // The lock comes before the first write, so that the events are in the log's order (data.md H3).
+    let version =
+        sql_query("SELECT to_jsonb(version) AS doc FROM users WHERE tenant_id = $1 AND user_id = $2 FOR NO KEY UPDATE")
+            .bind::<SqlUuid, _>(ctx.tenant.uuid())
+            .bind::<SqlUuid, _>(id.uuid())
+            .get_result::<Doc>(conn)
+            .await
+            .optional()?
+            .ok_or_else(|| no_user(id))?;
+    let version: i32 = version.decode()?;
+    let changed = sql_query(
+        "UPDATE users AS u SET blocked = $3, email_verified = $4, birth_date = $5::date, version = version + 1 \
+         WHERE tenant_id = $1 AND user_id = $2 RETURNING to_jsonb(u) - 'password_hash' AS doc",
+    )
+    .bind::<SqlUuid, _>(ctx.tenant.uuid())
+    .bind::<SqlUuid, _>(id.uuid())
+    .bind::<Bool, _>(standing.blocked)
+    .bind::<Bool, _>(standing.email_verified)
+    .bind::<Nullable<Text>, _>(standing.birth_date.map(|date| date.to_string()))
+    .get_result::<Doc>(conn)
+    .await?;
+    let message =
+        CustomerStandingChanged { user_id: id.to_string(), blocked: standing.blocked, reason: standing.reason.clone() };
+    eventlog::append(conn, ctx, id.uuid(), version, &[event(&message)]).await?;
+    changed.decode()
 }
 
 /// A user by id.

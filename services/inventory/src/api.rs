@@ -2,6 +2,10 @@
 
 mod check;
 mod grpc;
+mod grpc_desk;
 pub mod wire;
+pub mod wire_catalog;
+pub mod wire_control;
+pub mod wire_desk;
 
 pub use grpc::routes;

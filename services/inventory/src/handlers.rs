@@ -1,5 +1,9 @@
 //! What runs without anybody calling.
 
+mod allocate;
 mod expire_reservations;
+mod tell_stock;
 
+pub use allocate::subscription;
 pub use expire_reservations::sweeper;
+pub use tell_stock::teller;

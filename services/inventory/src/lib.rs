@@ -1,15 +1,19 @@
 //! Products, warehouses, stock and reservations.
 //!
 //! **What do we store?** The catalog with prices, warehouses, the stock of each SKU per warehouse with the ledger it is
-//! the sum of, and what is set aside for orders. **What do we publish?** `ProductChanged`, `StockReserved`,
-//! `StockReservationConfirmed`, `StockReservationReleased`, `StockConsumed`, `StockAdjusted`. **Whom do we call?** Nobody.
+//! the sum of, slots of resources, what is set aside for orders, reports of issues, and what warehouses counted.
+//! **What do we publish?** The events of `inventory_events.proto`. **Whom do we call?** Nobody.
 //!
 //! Every change of stock goes through its row under lock and leaves a line in the ledger in the same transaction; what
 //! is decided between lock and write is pure (`stock.rs`, `reservation.rs`).
 
 mod api;
 mod commands;
+mod counting;
 mod handlers;
+#[cfg(test)]
+mod history;
+mod news;
 mod product;
 mod queries;
 mod reservation;
@@ -19,16 +23,18 @@ mod store;
 
 use fault::Fault;
 use futures::FutureExt;
-use outbox::Relay;
+use outbox::{Consumer, Relay};
 use pg::{Pg, Target};
 use serve::{Boot, Job, Mount};
 
-pub use commands::{AdjustStock, ConsumeReservation, Inventory, ReserveStock, UpdateProduct};
-pub use product::{Address, NewProduct, Product, Warehouse};
-pub use queries::{ListMovements, Page};
+pub use commands::*;
+pub use counting::{Accuracy, Count, IssueKind, IssueState};
+pub use news::{Availability, Settings};
+pub use product::{Address, NewProduct, Product, ProductKind, Restrictions, Warehouse};
+pub use queries::{ListIssues, ListMovements, ListReservations, ListSlots, ListStock, Page};
 pub use reservation::{Allocation, Reservation, State};
-pub use stock::{Demand, TooMany, sum};
-pub use store::{Movement, StockLevel};
+pub use stock::{Demand, TooMany, slot_key, sum};
+pub use store::{Issue, Movement, Shown, Slot, Stock, StockLevel};
 
 /// Tables and functions of the schema `om_inventory`.
 pub const MIGRATIONS: diesel_migrations::EmbeddedMigrations =
@@ -41,7 +47,14 @@ pub const MIGRATIONS: diesel_migrations::EmbeddedMigrations =
 pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
     let pg = Pg::connect("inventory", &Target::new(boot.database.clone()), boot.pool_size)?;
     let inventory = Inventory::new(pg.clone(), boot.pages());
-    let relay = Job::new("inventory.relay", move |cancel| Relay::new(pg.clone()).run(cancel).boxed());
-    let jobs = vec![relay, handlers::sweeper(inventory.clone())];
+    let (log, bus) = (pg.clone(), pg);
+    let jobs = vec![
+        Job::new("inventory.relay", move |cancel| Relay::new(log.clone()).run(cancel).boxed()),
+        Job::new("inventory.consumer", move |cancel| {
+            Consumer::new(bus.clone(), handlers::subscription()).run(cancel).boxed()
+        }),
+        handlers::sweeper(inventory.clone()),
+        handlers::teller(inventory.clone()),
+    ];
     Ok(Mount { name: "inventory", routes: api::routes(inventory), jobs })
 }

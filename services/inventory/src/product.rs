@@ -17,6 +17,52 @@ pub struct NewProduct {
     pub tax_class: String,
     /// Weight of one unit in grams.
     pub weight_grams: i32,
+    /// Who may buy it and where.
+    pub restrictions: Restrictions,
+    /// Goods or resource; none = goods, or what it is already.
+    pub kind: Option<ProductKind>,
+}
+
+/// Who may buy a product and where; kept for those who sell it (ORD-27).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restrictions {
+    /// Countries and regions where it is not sold.
+    #[serde(default)]
+    pub excluded_places: Vec<String>,
+    /// Years a buyer must have; 0 = any.
+    #[serde(default)]
+    pub min_age: i32,
+    /// Units that one customer may ever have; 0 = any number.
+    #[serde(default)]
+    pub max_per_customer: i32,
+}
+
+/// What a product is; it stays so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProductKind {
+    /// Units that lie in warehouses.
+    Goods,
+    /// Slots of time, each with a capacity.
+    Resource,
+}
+
+impl ProductKind {
+    /// Number in the contract and the database.
+    pub const fn code(self) -> i16 {
+        match self {
+            Self::Goods => 1,
+            Self::Resource => 2,
+        }
+    }
+
+    /// The kind of a number.
+    pub const fn of(code: i16) -> Option<Self> {
+        match code {
+            1 => Some(Self::Goods),
+            2 => Some(Self::Resource),
+            _ => None,
+        }
+    }
 }
 
 /// Something the tenant sells.

@@ -5,13 +5,22 @@ mod get_product;
 mod get_reservation;
 mod get_stock;
 mod get_warehouse;
+mod list_catalog;
+mod list_issues;
 mod list_movements;
 mod list_products;
+mod list_reservations;
+mod list_slots;
 mod list_warehouses;
+mod watch_stock;
 
 use fault::Fault;
 
+pub use get_stock::ListStock;
+pub use list_issues::ListIssues;
 pub use list_movements::ListMovements;
+pub use list_reservations::ListReservations;
+pub use list_slots::ListSlots;
 
 /// A page as somebody asks for it.
 #[derive(Debug, Clone)]

@@ -1,6 +1,6 @@
 //! Stock set aside for one order: its states and what may be done in each (INV-03, INV-04, INV-16). Pure.
 
-use ids::{OrderId, ReservationId};
+use ids::{FulfillmentId, OrderId, ReservationId};
 use jiff::Timestamp;
 
 use crate::stock::{Demand, Take};
@@ -18,6 +18,8 @@ pub enum State {
     Released,
     /// Not confirmed in time and given back.
     Expired,
+    /// Set aside for good, and every unit belongs to a fulfillment.
+    Allocated,
 }
 
 impl State {
@@ -29,6 +31,7 @@ impl State {
             Self::Consumed => 3,
             Self::Released => 4,
             Self::Expired => 5,
+            Self::Allocated => 6,
         }
     }
 
@@ -40,12 +43,13 @@ impl State {
             Self::Consumed => "CONSUMED",
             Self::Released => "RELEASED",
             Self::Expired => "EXPIRED",
+            Self::Allocated => "ALLOCATED",
         }
     }
 
     /// The state of a number.
     pub fn of(code: i16) -> Option<Self> {
-        [Self::Held, Self::Confirmed, Self::Consumed, Self::Released, Self::Expired]
+        [Self::Held, Self::Confirmed, Self::Consumed, Self::Released, Self::Expired, Self::Allocated]
             .into_iter()
             .find(|state| state.code() == code)
     }
@@ -62,11 +66,13 @@ pub struct Allocation {
     pub quantity: i32,
     /// Units of them that left; never above `quantity`.
     pub consumed: i32,
+    /// The fulfillment that works on them.
+    pub fulfillment: Option<FulfillmentId>,
 }
 
 impl From<Take> for Allocation {
     fn from(take: Take) -> Self {
-        Self { sku: take.sku, warehouse: take.warehouse, quantity: take.quantity, consumed: 0 }
+        Self { sku: take.sku, warehouse: take.warehouse, quantity: take.quantity, consumed: 0, fulfillment: None }
     }
 }
 
@@ -109,6 +115,23 @@ pub enum Release {
     Nothing,
 }
 
+/// Why units cannot belong to a fulfillment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotAllocated {
+    /// The reservation is only held.
+    #[error("the reservation is not confirmed yet")]
+    Held,
+    /// It was given back.
+    #[error("what was set aside for this order was given back")]
+    Ended,
+    /// Nothing is set aside there.
+    #[error("nothing is set aside in this warehouse for this order")]
+    Nothing,
+    /// Another fulfillment works on them.
+    #[error("another fulfillment works on these units")]
+    Taken,
+}
+
 /// Units leave that were not set aside there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("more units of {} leave than are set aside there", skus.join(", "))]
@@ -122,7 +145,7 @@ impl Reservation {
     pub fn confirm(&self) -> Step {
         match self.state {
             State::Held => Step::Go,
-            State::Confirmed | State::Consumed => Step::Stay,
+            State::Confirmed | State::Allocated | State::Consumed => Step::Stay,
             State::Released | State::Expired => Step::Refuse,
         }
     }
@@ -130,17 +153,59 @@ impl Reservation {
     /// What is there to give back?
     pub fn release(&self) -> Release {
         match self.state {
-            State::Held | State::Confirmed => Release::GiveBack,
+            State::Held | State::Confirmed | State::Allocated => Release::GiveBack,
             State::Consumed if self.allocations.iter().any(|a| a.consumed < a.quantity) => Release::GiveBack,
             State::Consumed | State::Released => Release::Nothing,
             State::Expired => Release::Mark,
         }
     }
 
+    /// May it end later?
+    pub fn extend(&self, until: Timestamp) -> Step {
+        match self.state {
+            State::Held if until > self.expires_at => Step::Go,
+            State::Held | State::Confirmed | State::Allocated | State::Consumed => Step::Stay,
+            State::Released | State::Expired => Step::Refuse,
+        }
+    }
+
+    /// The same when a fulfillment works on the units of a warehouse; none when that is so already.
+    ///
+    /// What has left stays consumed: a shipment may be told of before its fulfillment.
+    ///
+    /// # Errors
+    /// What forbids it.
+    pub fn allocate(&self, warehouse: &str, to: FulfillmentId) -> Result<Option<Self>, NotAllocated> {
+        match self.state {
+            State::Held => return Err(NotAllocated::Held),
+            State::Released | State::Expired => return Err(NotAllocated::Ended),
+            State::Confirmed | State::Allocated | State::Consumed => {}
+        }
+        let mut next = self.clone();
+        let here: Vec<&mut Allocation> = next.allocations.iter_mut().filter(|a| a.warehouse == warehouse).collect();
+        if here.is_empty() {
+            return Err(NotAllocated::Nothing);
+        }
+        if here.iter().any(|a| a.fulfillment.is_some_and(|owner| owner != to)) {
+            return Err(NotAllocated::Taken);
+        }
+        if here.iter().all(|a| a.fulfillment == Some(to)) {
+            return Ok(None);
+        }
+        for allocation in here {
+            allocation.fulfillment = Some(to);
+        }
+        if next.state == State::Confirmed && next.allocations.iter().all(|a| a.fulfillment.is_some()) {
+            next.state = State::Allocated;
+        }
+        next.version += 1;
+        Ok(Some(next))
+    }
+
     /// May units leave the warehouse?
     pub fn consume(&self) -> Step {
         match self.state {
-            State::Confirmed | State::Consumed => Step::Go,
+            State::Confirmed | State::Allocated | State::Consumed => Step::Go,
             State::Held | State::Released | State::Expired => Step::Refuse,
         }
     }
@@ -184,6 +249,7 @@ mod tests {
             warehouse: warehouse.to_owned(),
             quantity,
             consumed,
+            fulfillment: None,
         };
         Reservation {
             id: ReservationId::new(),
@@ -204,6 +270,7 @@ mod tests {
         let table = [
             (State::Held, Step::Go, Release::GiveBack, Step::Refuse),
             (State::Confirmed, Step::Stay, Release::GiveBack, Step::Go),
+            (State::Allocated, Step::Stay, Release::GiveBack, Step::Go),
             (State::Consumed, Step::Stay, Release::GiveBack, Step::Go),
             (State::Released, Step::Refuse, Release::Nothing, Step::Refuse),
             (State::Expired, Step::Refuse, Release::Mark, Step::Refuse),
@@ -229,5 +296,31 @@ mod tests {
         let it = reservation(State::Confirmed).after_leaving("W1", &lines(&[("A", 2)]));
         assert_eq!((it.state, it.release()), (State::Consumed, Release::GiveBack));
         assert_eq!(it.after_leaving("W2", &lines(&[("A", 2)])).release(), Release::Nothing);
+    }
+
+    #[test]
+    fn inv_04_a_reservation_is_allocated_when_every_warehouse_has_its_fulfillment() {
+        let (first, second) = (FulfillmentId::new(), FulfillmentId::new());
+        let it = reservation(State::Confirmed);
+        let half = it.allocate("W1", first).expect("allowed").expect("new");
+        assert_eq!((half.state, half.version), (State::Confirmed, 2));
+        assert_eq!(half.allocate("W1", first), Ok(None));
+        assert_eq!(half.allocate("W1", second), Err(NotAllocated::Taken));
+        assert_eq!(half.allocate("W9", second), Err(NotAllocated::Nothing));
+        let whole = half.allocate("W2", second).expect("allowed").expect("new");
+        assert_eq!(whole.state, State::Allocated);
+        let left = whole.after_leaving("W1", &lines(&[("A", 2)]));
+        assert_eq!((left.state, left.allocate("W1", first)), (State::Consumed, Ok(None)));
+        assert_eq!(reservation(State::Held).allocate("W1", first), Err(NotAllocated::Held));
+        assert_eq!(reservation(State::Expired).allocate("W1", first), Err(NotAllocated::Ended));
+    }
+
+    #[test]
+    fn inv_04_only_a_held_reservation_ends_later_and_none_ends_earlier() {
+        let later = Timestamp::UNIX_EPOCH.saturating_add(jiff::SignedDuration::from_secs(1)).expect("in range");
+        assert_eq!(reservation(State::Held).extend(later), Step::Go);
+        assert_eq!(reservation(State::Held).extend(Timestamp::UNIX_EPOCH), Step::Stay);
+        assert_eq!(reservation(State::Allocated).extend(later), Step::Stay);
+        assert_eq!(reservation(State::Released).extend(later), Step::Refuse);
     }
 }

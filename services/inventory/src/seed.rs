@@ -33,7 +33,7 @@ pub async fn warehouse(inventory: &Inventory, ctx: &Ctx, warehouse: Warehouse) -
 /// # Errors
 /// NotFound PRODUCT_NOT_FOUND, WAREHOUSE_NOT_FOUND.
 pub async fn stock(inventory: &Inventory, ctx: &Ctx, sku: &str, warehouse: &str, units: i32) -> Result<(), Fault> {
-    let levels = inventory.get_stock(ctx, sku).await?;
+    let levels = inventory.get_stock(ctx, sku).await?.levels;
     if units == 0 || levels.iter().any(|level| level.warehouse == warehouse) {
         return Ok(());
     }

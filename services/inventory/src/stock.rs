@@ -29,7 +29,7 @@ pub struct Level {
     pub sku: String,
     /// The warehouse.
     pub warehouse: String,
-    /// on_hand minus reserved.
+    /// on_hand minus reserved minus safety; below zero when safety exceeds what is there.
     pub free: i32,
 }
 
@@ -47,6 +47,16 @@ pub struct TooMany {
 pub struct Shortage {
     /// The products, sorted.
     pub skus: Vec<String>,
+}
+
+/// The SKU that a slot's stock has.
+pub fn slot_key(sku: &str, slot: &str) -> String {
+    if slot.is_empty() { sku.to_owned() } else { format!("{sku}@{slot}") }
+}
+
+/// Product and slot of a SKU of stock; the slot of goods is empty.
+pub fn of_slot_key(key: &str) -> (&str, &str) {
+    key.split_once('@').unwrap_or((key, ""))
 }
 
 /// Adds up what several lines ask of one SKU, so that each check sees the whole demand (field.md: split-line oversell).

@@ -1,19 +1,38 @@
 //! What one can do with orders, one use case per file.
 
+pub mod batch_create;
 pub mod cancel_order;
+pub mod cancel_saga;
+pub mod care;
+pub mod change_order;
+pub mod change_saga;
+pub mod check_customer;
+pub mod complete_service;
 pub mod create_order;
+pub mod draft_order;
+pub mod find_orders;
+pub mod freshness;
 pub mod get_order;
 pub mod get_saga;
-pub mod list_orders;
+mod give_back;
+pub mod operate_saga;
+pub mod order_change;
 pub mod order_history;
+mod place_risk;
 pub mod place_saga;
 pub mod quote_order;
 pub mod reactions;
+pub mod renew_saga;
+pub mod renew_subscription;
+pub mod subscribe;
 pub mod update_order;
 pub mod verify_order;
+pub mod view_order;
 pub mod watch_order;
 
 use fault::Fault;
+use pg::Pg;
+use serve::Boot;
 use serve::page::Pages;
 
 use crate::infra::catalog::Catalog;
@@ -29,8 +48,30 @@ pub struct App {
     pub catalog: Catalog,
     /// The way into the database for new orders.
     pub placements: Placements,
+    /// The saga of a placed order.
+    pub place: saga::Definition,
+    /// The saga of a cancellation.
+    pub cancel: saga::Definition,
+    /// The saga of a change.
+    pub change: saga::Definition,
+    /// The saga of a hold that ends too early.
+    pub renew: saga::Definition,
     /// Page tokens.
     pub pages: Pages,
+}
+
+impl App {
+    /// What the use cases work with in a process.
+    pub fn new(boot: &Boot, pg: &Pg) -> Self {
+        let (store, peers) = (Store { pg: pg.clone() }, boot.peers.clone());
+        let catalog = Catalog::new(peers.clone());
+        let steps = place_saga::Steps { store: store.clone(), catalog: catalog.clone(), peers };
+        let place = place_saga::definition(&steps);
+        let (cancel, renew) = (cancel_saga::definition(&steps), renew_saga::definition(&steps));
+        let change = change_saga::definition(&steps);
+        let placements = Placements::new(pg.clone(), place.clone());
+        Self { store, catalog, placements, place, cancel, change, renew, pages: boot.pages() }
+    }
 }
 
 /// How often a decision is made when somebody else changes the order at the same moment (ORD-36).

@@ -8,10 +8,14 @@ mod api;
 mod app;
 mod domain;
 mod infra;
+#[cfg(test)]
+mod tests;
 
+use contract::order::v1::order_change_service_server::OrderChangeServiceServer;
 use contract::order::v1::order_query_service_server::OrderQueryServiceServer;
 use contract::order::v1::order_service_server::OrderServiceServer;
 use contract::order::v1::saga_service_server::SagaServiceServer;
+use contract::order::v1::subscription_service_server::SubscriptionServiceServer;
 use diesel_migrations::EmbeddedMigrations;
 use fault::Fault;
 use futures::FutureExt;
@@ -28,22 +32,26 @@ pub const MIGRATIONS: EmbeddedMigrations = diesel_migrations::embed_migrations!(
 /// Internal when the pool cannot be built.
 pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
     let pg = Pg::connect("order", &Target::new(&boot.database), boot.pool_size)?;
-    let store = infra::store::Store { pg: pg.clone() };
-    let catalog = infra::catalog::Catalog::new(boot.peers.clone());
-    let table = app::place_saga::definition(store.clone(), boot.peers.clone());
-    let placements = infra::placements::Placements::new(pg.clone(), table.clone());
-    let app = app::App { store, catalog: catalog.clone(), placements, pages: boot.pages() };
-    let routes = tonic::service::Routes::new(OrderServiceServer::new(api::grpc::Commands(app.clone())))
-        .add_service(OrderQueryServiceServer::new(api::grpc::Queries(app.clone())))
-        .add_service(SagaServiceServer::new(api::grpc::Sagas(app)));
-    let (relay, sagas, reactions) = (pg.clone(), pg.clone(), pg);
+    let app = app::App::new(boot, &pg);
+    let (tables, catalog, renew) = (app.saga_tables(), app.catalog.clone(), app.renew.clone());
+    let reads = app::find_orders::Reads::new(boot, &pg)?;
+    let routes = tonic::service::Routes::new(OrderServiceServer::new(api::commands::Commands(app.clone())))
+        .add_service(OrderQueryServiceServer::new(api::grpc::Queries { app: app.clone(), reads: reads.clone() }))
+        .add_service(OrderChangeServiceServer::new(api::changes::Changes(app.clone())))
+        .add_service(SubscriptionServiceServer::new(api::subscriptions::Subscriptions(app.clone())))
+        .add_service(SagaServiceServer::new(api::sagas::Sagas(app.clone())));
+    let (relay, sagas, stuck, reactions) = (pg.clone(), pg.clone(), pg.clone(), pg);
+    let watched = tables.clone();
     let jobs = vec![
+        Job::new("order.copies", move |cancel| app::freshness::keep(reads.clone(), cancel).boxed()),
+        Job::new("order.renewals", move |cancel| app::renew_subscription::keep(app.clone(), cancel).boxed()),
         Job::new("order.relay", move |cancel| Relay::new(relay.clone()).run(cancel).boxed()),
-        Job::new("order.sagas", move |cancel| {
-            saga::Engine::new(sagas.clone(), vec![table.clone()]).run(cancel).boxed()
+        Job::new("order.sagas", move |cancel| saga::Engine::new(sagas.clone(), tables.clone()).run(cancel).boxed()),
+        Job::new("order.stuck_sagas", move |cancel| {
+            saga::Monitor::new(stuck.clone(), watched.clone(), app::operate_saga::announce).run(cancel).boxed()
         }),
         Job::new("order.reactions", move |cancel| {
-            let subscription = app::reactions::subscription(catalog.clone());
+            let subscription = app::reactions::subscription(catalog.clone(), renew.clone());
             Consumer::new(reactions.clone(), subscription).run(cancel).boxed()
         }),
     ];

@@ -6,6 +6,7 @@
 //! moves money is written down before it is made, carries a key of ours and is found again after a crash.
 
 mod data;
+mod fraud;
 mod logic;
 mod mount;
 mod presentation;

@@ -1,12 +1,16 @@
 //! Use cases of payments. What a payment is and how it changes is pure (`state`); who asks the provider and when is
 //! here. Nothing in here knows gRPC, SQL or the provider's JSON.
 
+mod again;
 mod authorize;
 mod capture;
-pub mod card;
+mod holds;
+mod increment;
 mod ingest;
 mod inquire;
+mod mark_paid;
 mod query;
+mod reconcile;
 mod refund;
 mod release;
 mod resolve;
@@ -20,16 +24,22 @@ use fault::Fault;
 use serve::Settings;
 use serve::page::Pages;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument;
+use tracing::Instrument as _;
 
+use state::Payment;
+
+pub use again::BeginAgain;
 pub use authorize::Authorize;
 pub use capture::CaptureShipment;
+pub use increment::HoldMore;
 pub use ingest::Ingest;
-pub use query::{ListPage, ListPayments};
+pub use mark_paid::MarkPaid;
+pub use query::{EventPage, ListEvents, ListPage, ListPayments};
+pub use reconcile::Resolve;
 pub use refund::GiveBack;
 
-pub use crate::data::Refund;
-use crate::data::{Store, Stripe};
+pub use crate::data::{Discrepancy, Entry, Figures, Instrument, Refund, ReportRow};
+use crate::data::{Gateway, Provider, Store};
 
 /// All that the use cases need; clones are cheap.
 #[derive(Clone)]
@@ -39,7 +49,7 @@ pub struct App {
 
 struct Inner {
     store: Store,
-    stripe: Stripe,
+    gateway: Gateway,
     pages: Pages,
     settings: Settings,
     tasks: TaskTracker,
@@ -47,16 +57,21 @@ struct Inner {
 
 impl App {
     /// Puts the use cases together.
-    pub fn new(store: Store, stripe: Stripe, pages: Pages, settings: Settings, tasks: TaskTracker) -> Self {
-        Self { inner: Arc::new(Inner { store, stripe, pages, settings, tasks }) }
+    pub fn new(store: Store, gateway: Gateway, pages: Pages, settings: Settings, tasks: TaskTracker) -> Self {
+        Self { inner: Arc::new(Inner { store, gateway, pages, settings, tasks }) }
     }
 
     fn store(&self) -> &Store {
         &self.inner.store
     }
 
-    fn stripe(&self) -> &Stripe {
-        &self.inner.stripe
+    fn gateway(&self) -> &Gateway {
+        &self.inner.gateway
+    }
+
+    /// The provider of a payment.
+    fn provider(&self, payment: &Payment) -> Result<&Provider, Fault> {
+        self.gateway().of(&payment.provider)
     }
 
     /// Runs work to its end even when the caller leaves: money that was moved must be written down.

@@ -1,15 +1,19 @@
 use std::time::Duration;
 
+use contract::payment::v1::fraud_service_server::FraudServiceServer;
 use contract::payment::v1::payment_service_server::PaymentServiceServer;
 use contract::payment::v1::payment_webhook_service_server::PaymentWebhookServiceServer;
+use contract::payment::v1::reconciliation_service_server::ReconciliationServiceServer;
 use fault::Fault;
 use futures::FutureExt;
 use outbox::Relay;
 use pg::{Pg, Target};
 use serve::{Boot, Job, Mount};
 use tonic::service::Routes;
+use vault::{Master, Vault};
 
-use crate::data::{Store, Stripe};
+use crate::data::{Gateway, Store};
+use crate::fraud::{Fraud, FraudGrpc};
 use crate::logic::App;
 use crate::presentation::Grpc;
 
@@ -23,16 +27,25 @@ const TRY: Duration = Duration::from_secs(5);
 pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
     let pg = Pg::connect("payment", &Target::new(boot.database.clone()), boot.pool_size)?;
     let settings = boot.settings.clone();
-    let stripe = Stripe::new(&settings.payments_url, settings.payments_key.clone(), TRY)?;
-    let app = App::new(Store::new(pg.clone()), stripe, boot.pages(), settings, boot.tasks.clone());
+    let gateway = Gateway::new(&settings, TRY)?;
+    let vault = Vault::new(pg.clone(), Master::read(&settings.master_keys).map_err(Fault::internal)?);
+    let store = Store::new(pg.clone(), vault);
+    let app = App::new(store, gateway, boot.pages(), settings, boot.tasks.clone());
+    let keys = app.clone();
     let grpc = Grpc::new(app.clone());
-    let routes =
-        Routes::new(PaymentServiceServer::new(grpc.clone())).add_service(PaymentWebhookServiceServer::new(grpc));
+    let routes = Routes::new(PaymentServiceServer::new(grpc.clone()))
+        .add_service(ReconciliationServiceServer::new(grpc.clone()))
+        .add_service(PaymentWebhookServiceServer::new(grpc))
+        .add_service(FraudServiceServer::new(FraudGrpc(Fraud::new(pg.clone(), boot.pages()))));
     let jobs = vec![
         Job::new("payment.relay", move |cancel| Relay::new(pg.clone()).run(cancel).boxed()),
         Job::new("payment.resolver", move |cancel| {
             let app = app.clone();
             async move { app.resolve_for_ever(cancel).await }.boxed()
+        }),
+        Job::new("payment.keys", move |cancel| {
+            let app = keys.clone();
+            async move { app.turn_keys_for_ever(cancel).await }.boxed()
         }),
     ];
     Ok(Mount { name: "payment", routes, jobs })

@@ -29,6 +29,8 @@ pub(super) struct Books {
     by_metadata: HashMap<(&'static str, String), Vec<String>>,
     answers: HashMap<(String, String), Answer>,
     flaky: HashMap<String, u32>,
+    /// What ids of intents begin with; empty means Stripe's.
+    prefix: &'static str,
 }
 
 /// What was answered to an idempotency key, and to which request.
@@ -47,8 +49,57 @@ pub(super) struct Change<'a> {
 }
 
 impl Books {
+    /// Books of a provider whose ids begin with `prefix`.
+    pub(super) fn with_prefix(prefix: &'static str) -> Self {
+        Self { prefix, ..Self::default() }
+    }
+
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self::with_prefix(self.prefix);
+    }
+
+    /// Intents made in a period, in order of their ids, behind one of them.
+    pub(super) fn list(&self, period: std::ops::Range<i64>, behind: &str, limit: usize) -> Value {
+        let mut found: Vec<&Intent> = self.intents.values().filter(|one| period.contains(&one.created)).collect();
+        found.sort_by(|a, b| a.id.cmp(&b.id));
+        let mut behind = found.into_iter().filter(|one| one.id.as_str() > behind);
+        let data: Vec<Value> = behind.by_ref().take(limit).map(Intent::json).collect();
+        json!({"object": "list", "data": data, "has_more": behind.next().is_some()})
+    }
+
+    /// The customer's bank wants money back, or decides: `needs_response`, `won` or `lost`.
+    pub(super) fn dispute(
+        &mut self,
+        control: &Arc<Control>,
+        id: &str,
+        amount: i64,
+        status: &str,
+        dispute: Option<String>,
+    ) -> Result<Value, Refusal> {
+        let intent = self.intent_mut(id)?;
+        if intent.received == 0 || !["needs_response", "won", "lost"].contains(&status) {
+            return Err(Refusal::Invalid("status"));
+        }
+        let kind = if status == "needs_response" { "charge.dispute.created" } else { "charge.dispute.closed" };
+        let object = json!({
+            "id": dispute.unwrap_or_else(|| new_id("dp")),
+            "object": "dispute",
+            "amount": amount,
+            "currency": intent.currency,
+            "payment_intent": intent.id,
+            "status": status,
+        });
+        if let Some(tenant) = intent.metadata.get("tenant") {
+            let event = json!({
+                "id": new_id("evt"),
+                "object": "event",
+                "type": kind,
+                "created": Timestamp::now().as_second(),
+                "data": {"object": object},
+            });
+            control.notify(Channel::Payments, tenant, event.to_string());
+        }
+        Ok(object)
     }
 
     pub(super) fn intent(&self, id: &str) -> Result<&Intent, Refusal> {
@@ -104,13 +155,21 @@ impl Change<'_> {
     pub(super) fn create(&mut self, _: &str) -> Result<Value, Refusal> {
         let mut intent = self.new_intent()?;
         match intent.payment_method.as_str() {
-            "pm_sim_visa" => {}
+            "pm_sim_visa" | "pm_sim_avs_fail" | "pm_sim_cvc_fail" => {}
             "pm_sim_timeout_then_success" => *self.hold = SLOW_ANSWER,
             "pm_sim_flaky" => self.fail_at_first()?,
             "pm_sim_3ds_required" => intent.status = Status::RequiresAction,
             "pm_sim_declined" => intent.decline("generic_decline"),
             "pm_sim_insufficient_funds" => intent.decline("insufficient_funds"),
             unknown => return Err(Refusal::NoSuchPaymentMethod(unknown.to_owned())),
+        }
+        let wished = self.request.text("payment_method_options[card][request_three_d_secure]");
+        if matches!(wished, Ok("any" | "challenge")) && intent.decline_code.is_none() {
+            intent.status = Status::RequiresAction;
+        }
+        // Nobody is there whom the bank could ask.
+        if self.request.flag("off_session", false)? && intent.status == Status::RequiresAction {
+            intent.decline("authentication_required");
         }
         let undecided = intent.status == Status::RequiresPaymentMethod;
         if undecided && intent.decline_code.is_none() {
@@ -141,6 +200,16 @@ impl Change<'_> {
             "payment_intent.amount_capturable_updated"
         };
         notify(self.control, event, intent);
+        Ok(intent.json())
+    }
+
+    pub(super) fn increment(&mut self, id: &str) -> Result<Value, Refusal> {
+        let target = self.request.number("amount")?.ok_or(Refusal::Missing("amount"))?;
+        let intent = self.books.intent_mut(id)?;
+        let more = intent.increment(target)?;
+        let key = self.request.idempotency_key.as_deref();
+        record(self.control, "increment", intent, more, key);
+        notify(self.control, "payment_intent.amount_capturable_updated", intent);
         Ok(intent.json())
     }
 
@@ -194,7 +263,7 @@ impl Change<'_> {
             Ok(_) => return Err(Refusal::Invalid("capture_method")),
         };
         Ok(Intent {
-            id: new_id("pi"),
+            id: new_id(if self.books.prefix.is_empty() { "pi" } else { self.books.prefix }),
             amount,
             capturable: 0,
             received: 0,

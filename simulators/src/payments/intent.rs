@@ -67,6 +67,20 @@ impl Intent {
         self.decline_code = Some(code);
     }
 
+    /// Holds `target` in total and returns how much more that is.
+    pub(super) fn increment(&mut self, target: i64) -> Result<i64, Refusal> {
+        if self.status != Status::RequiresCapture {
+            return Err(self.unexpected("incremented"));
+        }
+        let more = target - self.amount;
+        if more <= 0 {
+            return Err(Refusal::Invalid("amount"));
+        }
+        self.amount = target;
+        self.capturable += more;
+        Ok(more)
+    }
+
     /// Takes `amount` (default: all that is held); a final capture releases the rest.
     pub(super) fn capture(&mut self, amount: Option<i64>, final_capture: bool) -> Result<i64, Refusal> {
         if self.status != Status::RequiresCapture {
@@ -118,7 +132,17 @@ impl Intent {
         Ok(amount)
     }
 
-    /// The intent as Stripe shows it, with `amount_refunded` added.
+    /// The charge with what the bank said of address and security code.
+    fn charge_json(&self) -> Option<Value> {
+        let said = |wrong: &str| if self.payment_method == wrong { "fail" } else { "pass" };
+        let (avs, cvc) = (said("pm_sim_avs_fail"), said("pm_sim_cvc_fail"));
+        let checks = json!({"address_line1_check": avs, "address_postal_code_check": avs, "cvc_check": cvc});
+        self.charge.as_ref().map(|id| {
+            json!({"id": id, "object": "charge", "payment_method_details": {"type": "card", "card": {"checks": checks}}})
+        })
+    }
+
+    /// The intent as Stripe shows it with its charge expanded, with `amount_refunded` added.
     pub(super) fn json(&self) -> Value {
         let next_action = (self.status == Status::RequiresAction).then(|| {
             let url = format!("https://hooks.sim.invalid/3d_secure/{}", self.id);
@@ -139,7 +163,7 @@ impl Intent {
             "payment_method": self.payment_method,
             "metadata": self.metadata,
             "next_action": next_action,
-            "latest_charge": self.charge,
+            "latest_charge": self.charge_json(),
             "last_payment_error": error,
             "created": self.created,
         })

@@ -18,6 +18,13 @@ impl Reply {
         Self { status, body: Bytes::from(body.to_string()), replayed: false }
     }
 
+    /// The same answer in another shape.
+    pub(super) fn reshaped(&self, shape: impl FnOnce(StatusCode, &Value) -> (StatusCode, Value)) -> Self {
+        let body = serde_json::from_slice(&self.body).unwrap_or_default();
+        let (status, body) = shape(self.status, &body);
+        Self { replayed: self.replayed, ..Self::new(status, &body) }
+    }
+
     /// The same answer, marked as a repetition.
     pub(super) fn again(&self) -> Self {
         Self { replayed: true, ..self.clone() }

@@ -36,6 +36,11 @@ impl Request {
         Ok(Self { api_key, idempotency_key, fields: form_urlencoded::parse(body).into_owned().collect() })
     }
 
+    /// A request that came in another shape.
+    pub(super) fn of(api_key: String, idempotency_key: Option<String>, fields: BTreeMap<String, String>) -> Self {
+        Self { api_key, idempotency_key, fields }
+    }
+
     pub(super) fn text(&self, name: &'static str) -> Result<&str, Refusal> {
         self.fields.get(name).map(String::as_str).filter(|value| !value.is_empty()).ok_or(Refusal::Missing(name))
     }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::counts::{Counted, Stock};
 use super::soap::{self, Element, Xml};
 use super::timeline::{Line, Status, WarehouseOrder};
 use crate::control::Control;
@@ -28,6 +29,8 @@ pub(super) enum Refused {
     UnknownOrder,
     #[error("at most 200 references")]
     TooManyReferences,
+    #[error("no such page of the last snapshot")]
+    UnknownPage,
     #[error("no such operation")]
     UnknownOperation,
 }
@@ -41,6 +44,7 @@ impl Refused {
             Refused::NotPacked => "NOT_PACKED",
             Refused::UnknownOrder => "UNKNOWN_ORDER",
             Refused::TooManyReferences => "TOO_MANY_REFERENCES",
+            Refused::UnknownPage => "UNKNOWN_PAGE",
             Refused::UnknownOperation => "UNKNOWN_OPERATION",
         }
     }
@@ -56,11 +60,13 @@ enum Entry {
 #[derive(Default)]
 pub(super) struct Store {
     entries: HashMap<(String, String), Entry>,
+    stock: Stock,
 }
 
 impl Store {
     pub(super) fn clear(&mut self) {
         self.entries.clear();
+        self.stock = Stock::default();
     }
 
     pub(super) fn create(&mut self, desk: &Control, ask: &Element) -> Result<String, Refused> {
@@ -70,8 +76,8 @@ impl Store {
             Some(Entry::Tombstone(_)) => return Err(Refused::OrderCancelled),
             Some(Entry::Order(order)) => order,
             None => {
-                let order = WarehouseOrder::new(new_id(), lines(ask)?, now);
-                ask.field("Warehouse").ok_or(Refused::Malformed)?;
+                let warehouse = ask.field("Warehouse").ok_or(Refused::Malformed)?;
+                let order = WarehouseOrder::new(new_id(), warehouse.to_owned(), lines(ask)?, now);
                 check_address(ask.child("ShipTo").ok_or(Refused::Malformed)?)?;
                 record(desk, "create", &key, Some(&order));
                 let entry = self.entries.entry(key).or_insert(Entry::Order(order));
@@ -152,10 +158,34 @@ impl Store {
             Status::Shipped => {}
             Status::Packed => {
                 order.ship(now);
+                for line in &order.lines {
+                    self.stock.left(&key.0, &order.warehouse, &line.sku, line.quantity);
+                }
                 record(desk, "release", &key, Some(order));
             }
         }
         Ok(status_response("ReleaseShipmentResponse", order.status()))
+    }
+
+    pub(super) fn stock(&mut self, _: &Control, ask: &Element) -> Result<String, Refused> {
+        let tenant = ask.field("Tenant").ok_or(Refused::Malformed)?;
+        let page = ask.field("Page").unwrap_or("0").parse().map_err(|_| Refused::Malformed)?;
+        let page = self.stock.page(tenant, page, Timestamp::now()).ok_or(Refused::UnknownPage)?;
+        Ok(soap::response("GetStockResponse", |xml| {
+            xml.leaf("SnapshotId", page.id)
+                .leaf("CountedAt", &page.at.to_string())
+                .leaf("Pages", &page.pages.to_string());
+            for (warehouse, sku, on_hand) in page.rows {
+                xml.node("Count", |xml| {
+                    xml.leaf("Warehouse", warehouse).leaf("Sku", sku).leaf("OnHand", &on_hand.to_string());
+                });
+            }
+        }))
+    }
+
+    /// Sets what lies in a warehouse.
+    pub(super) fn count(&mut self, counted: Counted) {
+        self.stock.set(counted);
     }
 }
 

@@ -38,14 +38,15 @@ pub(super) struct Line {
 /// An order the warehouse took.
 pub(super) struct WarehouseOrder {
     pub(super) id: String,
+    pub(super) warehouse: String,
     pub(super) lines: Vec<Line>,
     status: Status,
     updated_at: Timestamp,
 }
 
 impl WarehouseOrder {
-    pub(super) fn new(id: String, lines: Vec<Line>, now: Timestamp) -> Self {
-        Self { id, lines, status: Status::Accepted, updated_at: now }
+    pub(super) fn new(id: String, warehouse: String, lines: Vec<Line>, now: Timestamp) -> Self {
+        Self { id, warehouse, lines, status: Status::Accepted, updated_at: now }
     }
 
     pub(super) fn status(&self) -> Status {
@@ -110,7 +111,7 @@ mod tests {
         let seen: Vec<_> = [1, 2, 3, 4, 60]
             .into_iter()
             .map(|seconds| {
-                let mut order = WarehouseOrder::new("w".into(), vec![], after(0));
+                let mut order = WarehouseOrder::new("w".into(), "W1".into(), vec![], after(0));
                 order.advance(after(seconds), 1.0);
                 (order.status(), order.updated_at())
             })
@@ -129,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_factor_of_zero_packs_at_once_and_slowing_down_never_goes_back() {
-        let mut order = WarehouseOrder::new("w".into(), vec![], after(0));
+        let mut order = WarehouseOrder::new("w".into(), "W1".into(), vec![], after(0));
         order.advance(after(0), 0.0);
         order.advance(after(1), 1e-300);
         assert_eq!(order.status(), Status::Packed);

@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use contract::RateTier;
 use ctx::{IdempotencyKey, Principal};
 use fault::{Fault, Kind};
 use http::HeaderMap;
@@ -7,6 +8,7 @@ use sha2::{Digest, Sha256};
 use tower::BoxError;
 
 use super::Request;
+use crate::card;
 use crate::header;
 use crate::passage::{Passage, single};
 
@@ -15,10 +17,11 @@ const FRAME: usize = 5;
 /// Longest key (IETF idempotency-key draft 07 leaves it to us; Stripe has the same).
 const LONGEST: usize = 255;
 
-/// Reads the request, at most as much as its policy allows, and recognises a repeat by key and content.
+/// Reads the request, at most as much as its policy allows, refuses card numbers (PAY-05), and recognises a repeat by
+/// key and content.
 ///
 /// # Errors
-/// Invalid REQUEST_TOO_LARGE, IDEMPOTENCY_KEY_MISSING or IDEMPOTENCY_KEY_INVALID.
+/// Invalid REQUEST_TOO_LARGE, CARD_NUMBER_REFUSED, IDEMPOTENCY_KEY_MISSING or IDEMPOTENCY_KEY_INVALID.
 pub(crate) async fn recognise(request: Request) -> Result<Request, BoxError> {
     let (mut parts, body) = request.into_parts();
     let mut passage = Passage::take(&mut parts)?;
@@ -28,6 +31,10 @@ pub(crate) async fn recognise(request: Request) -> Result<Request, BoxError> {
         return Err(Fault::invalid("idempotency_key", "IDEMPOTENCY_KEY_MISSING", "the call needs a key").into());
     }
     let body = collect(body, policy.max_request_bytes).await?;
+    // What providers push is signed by them, and full of long numbers; who takes it in looks himself.
+    if policy.rate_tier != RateTier::Webhook && card::in_message(body.get(FRAME..).unwrap_or_default()) {
+        return Err(card::refusal("request").into());
+    }
     passage.idempotency = key.map(|key| {
         let (kind, id) = passage.principal.actor();
         IdempotencyKey {
@@ -44,6 +51,9 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Fault> {
     let refused =
         || Fault::invalid("idempotency_key", "IDEMPOTENCY_KEY_INVALID", "must be 1 to 255 visible ASCII characters");
     let Some(value) = single(headers, header::IDEMPOTENCY_KEY).map_err(|_| refused())? else { return Ok(None) };
+    if card::in_text(value) {
+        return Err(card::refusal("idempotency_key"));
+    }
     let good = (1..=LONGEST).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_graphic());
     if good { Ok(Some(value.to_owned())) } else { Err(refused()) }
 }

@@ -15,8 +15,9 @@ use contract::identity::v1::{
 };
 use contract::order::v1::order_query_service_server::{OrderQueryService, OrderQueryServiceServer};
 use contract::order::v1::{
-    GetOrderRequest, ListOrderEventsRequest, ListOrderEventsResponse, ListOrdersRequest, ListOrdersResponse, Order,
-    WatchOrderRequest,
+    CountOrdersRequest, CountOrdersResponse, GetOrderRequest, GetOrderViewRequest, ListOrderEventsRequest,
+    ListOrderEventsResponse, ListOrdersRequest, ListOrdersResponse, ListUserOrdersRequest, ListUserOrdersResponse,
+    Order, OrderView, SearchOrdersRequest, SearchOrdersResponse, WatchOrderRequest,
 };
 use ctx::{Ctx, Open, Role};
 use fault::Fault;
@@ -266,6 +267,25 @@ impl OrderQueryService for Handlers {
         &self,
         _: Request<ListOrderEventsRequest>,
     ) -> Result<Response<ListOrderEventsResponse>, Status> {
+        none()
+    }
+
+    async fn list_user_orders(
+        &self,
+        _: Request<ListUserOrdersRequest>,
+    ) -> Result<Response<ListUserOrdersResponse>, Status> {
+        none()
+    }
+
+    async fn search_orders(&self, _: Request<SearchOrdersRequest>) -> Result<Response<SearchOrdersResponse>, Status> {
+        none()
+    }
+
+    async fn count_orders(&self, _: Request<CountOrdersRequest>) -> Result<Response<CountOrdersResponse>, Status> {
+        none()
+    }
+
+    async fn get_order_view(&self, _: Request<GetOrderViewRequest>) -> Result<Response<OrderView>, Status> {
         none()
     }
 

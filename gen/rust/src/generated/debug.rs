@@ -57,6 +57,18 @@ impl fmt::Debug for crate::pb::ordermesh::identity::v1::LoginResponse {
     }
 }
 
+impl fmt::Debug for crate::pb::ordermesh::identity::v1::SetCustomerStandingRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SetCustomerStandingRequest")
+            .field("user_id", &self.user_id)
+            .field("blocked", &self.blocked)
+            .field("email_verified", &self.email_verified)
+            .field("birth_date", &mask::redact(&self.birth_date))
+            .field("reason", &self.reason)
+            .finish()
+    }
+}
+
 impl fmt::Debug for crate::pb::ordermesh::identity::v1::User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("User")
@@ -64,7 +76,19 @@ impl fmt::Debug for crate::pb::ordermesh::identity::v1::User {
             .field("email", &mask::email(&self.email))
             .field("display_name", &mask::redact(&self.display_name))
             .field("roles", &self.roles)
+            .field("blocked", &self.blocked)
+            .field("email_verified", &self.email_verified)
+            .field("birth_date", &mask::redact(&self.birth_date))
             .field("create_time", &self.create_time)
+            .finish()
+    }
+}
+
+impl fmt::Debug for crate::pb::ordermesh::order::v1::AddOrderNoteRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AddOrderNoteRequest")
+            .field("order_id", &self.order_id)
+            .field("text", &mask::redact(&self.text))
             .finish()
     }
 }
@@ -80,6 +104,25 @@ impl fmt::Debug for crate::pb::ordermesh::order::v1::CreateOrderRequest {
             .field("payment_method", &mask::last4(&self.payment_method))
             .field("note", &mask::redact(&self.note))
             .field("expected_total", &self.expected_total)
+            .field("draft", &self.draft)
+            .field("client_ip", &mask::redact(&self.client_ip))
+            .field("kind", &self.kind())
+            .finish()
+    }
+}
+
+impl fmt::Debug for crate::pb::ordermesh::order::v1::CreateSubscriptionRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreateSubscriptionRequest")
+            .field("customer_id", &self.customer_id)
+            .field("items", &self.items)
+            .field("currency_code", &self.currency_code)
+            .field("shipping_address", &self.shipping_address)
+            .field("shipping_service", &self.shipping_service)
+            .field("payment_method", &mask::last4(&self.payment_method))
+            .field("mandate_reference", &self.mandate_reference)
+            .field("interval", &self.interval)
+            .field("start_time", &self.start_time)
             .finish()
     }
 }
@@ -105,6 +148,37 @@ impl fmt::Debug for crate::pb::ordermesh::order::v1::Order {
             .field("create_time", &self.create_time)
             .field("update_time", &self.update_time)
             .field("etag", &self.etag)
+            .field("on_hold", &self.on_hold)
+            .field("hold_reason", &self.hold_reason)
+            .field("notes", &self.notes)
+            .field("rating", &self.rating)
+            .field("warnings", &self.warnings)
+            .field("channel", &self.channel())
+            .field("changes", &self.changes)
+            .field("kind", &self.kind())
+            .field("subscription_id", &self.subscription_id)
+            .field("subscription_period", &self.subscription_period)
+            .finish()
+    }
+}
+
+impl fmt::Debug for crate::pb::ordermesh::order::v1::OrderChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OrderChange")
+            .field("id", &self.id)
+            .field("order_id", &self.order_id)
+            .field("state", &self.state())
+            .field("edits", &self.edits)
+            .field("lines", &self.lines)
+            .field("totals", &self.totals)
+            .field("price_difference", &self.price_difference)
+            .field("to_authorize", &self.to_authorize)
+            .field("reason", &mask::redact(&self.reason))
+            .field("outcome_reason", &self.outcome_reason)
+            .field("requester", &self.requester)
+            .field("create_time", &self.create_time)
+            .field("expire_time", &self.expire_time)
+            .field("order_state", &self.order_state())
             .finish()
     }
 }
@@ -125,6 +199,71 @@ impl fmt::Debug for crate::pb::ordermesh::order::v1::OrderCreated {
             .field("create_time", &self.create_time)
             .field("reservation_hold_s", &self.reservation_hold_s)
             .field("split_lines", &self.split_lines)
+            .field("channel", &self.channel())
+            .field("warnings", &self.warnings)
+            .field("kind", &self.kind())
+            .field("subscription_id", &self.subscription_id)
+            .field("subscription_period", &self.subscription_period)
+            .finish()
+    }
+}
+
+impl fmt::Debug for crate::pb::ordermesh::order::v1::OrderDrafted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OrderDrafted")
+            .field("order_id", &self.order_id)
+            .field("order_number", &self.order_number)
+            .field("customer_id", &self.customer_id)
+            .field("currency_code", &self.currency_code)
+            .field("lines", &self.lines)
+            .field("totals", &self.totals)
+            .field("shipping_address", &self.shipping_address)
+            .field("shipping_service", &self.shipping_service)
+            .field("note", &mask::redact(&self.note))
+            .field("create_time", &self.create_time)
+            .field("channel", &self.channel())
+            .finish()
+    }
+}
+
+impl fmt::Debug for crate::pb::ordermesh::order::v1::OrderNote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OrderNote")
+            .field("text", &mask::redact(&self.text))
+            .field("author", &self.author)
+            .field("create_time", &self.create_time)
+            .finish()
+    }
+}
+
+impl fmt::Debug for crate::pb::ordermesh::order::v1::OrderNoteAdded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OrderNoteAdded")
+            .field("order_id", &self.order_id)
+            .field("text", &mask::redact(&self.text))
+            .field("author", &self.author)
+            .field("create_time", &self.create_time)
+            .finish()
+    }
+}
+
+impl fmt::Debug for crate::pb::ordermesh::order::v1::OrderRated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OrderRated")
+            .field("order_id", &self.order_id)
+            .field("stars", &self.stars)
+            .field("comment", &mask::redact(&self.comment))
+            .field("create_time", &self.create_time)
+            .finish()
+    }
+}
+
+impl fmt::Debug for crate::pb::ordermesh::order::v1::OrderRating {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OrderRating")
+            .field("stars", &self.stars)
+            .field("comment", &mask::redact(&self.comment))
+            .field("create_time", &self.create_time)
             .finish()
     }
 }
@@ -135,6 +274,56 @@ impl fmt::Debug for crate::pb::ordermesh::order::v1::OrderUpdated {
             .field("order_id", &self.order_id)
             .field("shipping_address", &self.shipping_address)
             .field("note", &mask::redact(&self.note))
+            .field("lines", &self.lines)
+            .field("totals", &self.totals)
+            .finish()
+    }
+}
+
+impl fmt::Debug for crate::pb::ordermesh::order::v1::PlaceOrderRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PlaceOrderRequest")
+            .field("order_id", &self.order_id)
+            .field("payment_method", &mask::last4(&self.payment_method))
+            .field("expected_total", &self.expected_total)
+            .field("etag", &self.etag)
+            .finish()
+    }
+}
+
+impl fmt::Debug for crate::pb::ordermesh::order::v1::RateOrderRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateOrderRequest")
+            .field("order_id", &self.order_id)
+            .field("stars", &self.stars)
+            .field("comment", &mask::redact(&self.comment))
+            .field("etag", &self.etag)
+            .finish()
+    }
+}
+
+impl fmt::Debug for crate::pb::ordermesh::order::v1::Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("id", &self.id)
+            .field("customer_id", &self.customer_id)
+            .field("state", &self.state())
+            .field("items", &self.items)
+            .field("currency_code", &self.currency_code)
+            .field("shipping_address", &self.shipping_address)
+            .field("shipping_service", &self.shipping_service)
+            .field("payment_method", &mask::last4(&self.payment_method))
+            .field("mandate_reference", &self.mandate_reference)
+            .field("interval", &self.interval)
+            .field("next_period", &self.next_period)
+            .field("next_time", &self.next_time)
+            .field("state_reason", &self.state_reason)
+            .field("renewal", &self.renewal)
+            .field("anchor_time", &self.anchor_time)
+            .field("anchor_period", &self.anchor_period)
+            .field("create_time", &self.create_time)
+            .field("update_time", &self.update_time)
+            .field("etag", &self.etag)
             .finish()
     }
 }
@@ -151,11 +340,55 @@ impl fmt::Debug for crate::pb::ordermesh::order::v1::UpdateOrderRequest {
     }
 }
 
+impl fmt::Debug for crate::pb::ordermesh::order::v1::UpdateSubscriptionRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpdateSubscriptionRequest")
+            .field("subscription_id", &self.subscription_id)
+            .field("items", &self.items)
+            .field("shipping_address", &self.shipping_address)
+            .field("shipping_service", &self.shipping_service)
+            .field("payment_method", &mask::last4(&self.payment_method))
+            .field("mandate_reference", &self.mandate_reference)
+            .field("update_mask", &self.update_mask)
+            .field("etag", &self.etag)
+            .finish()
+    }
+}
+
 impl fmt::Debug for crate::pb::ordermesh::payment::v1::AuthorizePaymentRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AuthorizePaymentRequest")
             .field("order_id", &self.order_id)
             .field("amount", &self.amount)
+            .field("payment_method", &mask::last4(&self.payment_method))
+            .field("customer_id", &self.customer_id)
+            .field("capture_now", &self.capture_now)
+            .field("challenge", &self.challenge)
+            .field("mandate", &self.mandate)
+            .finish()
+    }
+}
+
+impl fmt::Debug for crate::pb::ordermesh::payment::v1::EvaluateRiskRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EvaluateRiskRequest")
+            .field("order_id", &self.order_id)
+            .field("stage", &self.stage())
+            .field("customer_id", &self.customer_id)
+            .field("amount", &self.amount)
+            .field("payment_method", &mask::last4(&self.payment_method))
+            .field("client_ip", &mask::redact(&self.client_ip))
+            .field("shipping_address", &self.shipping_address)
+            .field("policy", &self.policy)
+            .finish()
+    }
+}
+
+impl fmt::Debug for crate::pb::ordermesh::payment::v1::ReauthorizePaymentRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReauthorizePaymentRequest")
+            .field("payment_id", &self.payment_id)
+            .field("attempt", &self.attempt)
             .field("payment_method", &mask::last4(&self.payment_method))
             .finish()
     }

@@ -6,37 +6,73 @@ pub static EVENTS: &[EventPolicy] = &[
     EventPolicy { type_name: "ordermesh.fulfillment.v1.FulfillmentAccepted", topic: "fulfillment.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.fulfillment.v1.FulfillmentCancelled", topic: "fulfillment.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.fulfillment.v1.FulfillmentPacked", topic: "fulfillment.v1", key_field: "order_id", consumers: &["shipping"] },
-    EventPolicy { type_name: "ordermesh.fulfillment.v1.FulfillmentRequested", topic: "fulfillment.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.fulfillment.v1.FulfillmentRequested", topic: "fulfillment.v1", key_field: "order_id", consumers: &["inventory"] },
     EventPolicy { type_name: "ordermesh.fulfillment.v1.FulfillmentShipped", topic: "fulfillment.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.fulfillment.v1.FulfillmentStarted", topic: "fulfillment.v1", key_field: "order_id", consumers: &["order"] },
+    EventPolicy { type_name: "ordermesh.identity.v1.CustomerStandingChanged", topic: "identity.v1", key_field: "user_id", consumers: &["order"] },
     EventPolicy { type_name: "ordermesh.identity.v1.PolicyChanged", topic: "identity.v1", key_field: "tenant_id", consumers: &["order"] },
     EventPolicy { type_name: "ordermesh.identity.v1.TenantCreated", topic: "identity.v1", key_field: "tenant_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.identity.v1.UserRegistered", topic: "identity.v1", key_field: "user_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.inventory.v1.BackInStock", topic: "inventory.v1", key_field: "sku", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.inventory.v1.InventoryDiscrepancyFound", topic: "inventory.v1", key_field: "warehouse", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.inventory.v1.LowStock", topic: "inventory.v1", key_field: "sku", consumers: &[] },
     EventPolicy { type_name: "ordermesh.inventory.v1.ProductChanged", topic: "inventory.v1", key_field: "sku", consumers: &["order"] },
     EventPolicy { type_name: "ordermesh.inventory.v1.StockAdjusted", topic: "inventory.v1", key_field: "sku", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.inventory.v1.StockAllocated", topic: "inventory.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.inventory.v1.StockChanged", topic: "inventory.v1", key_field: "sku", consumers: &[] },
     EventPolicy { type_name: "ordermesh.inventory.v1.StockConsumed", topic: "inventory.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.inventory.v1.StockIssueDecided", topic: "inventory.v1", key_field: "sku", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.inventory.v1.StockIssueReported", topic: "inventory.v1", key_field: "sku", consumers: &[] },
     EventPolicy { type_name: "ordermesh.inventory.v1.StockReservationConfirmed", topic: "inventory.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.inventory.v1.StockReservationExtended", topic: "inventory.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.inventory.v1.StockReservationReleased", topic: "inventory.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.inventory.v1.StockReservationResized", topic: "inventory.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.inventory.v1.StockReserved", topic: "inventory.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.inventory.v1.StockTransferred", topic: "inventory.v1", key_field: "sku", consumers: &[] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderCancelled", topic: "order.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.order.v1.OrderChangeApplied", topic: "order.v1", key_field: "order_id", consumers: &["order"] },
+    EventPolicy { type_name: "ordermesh.order.v1.OrderChangeConfirmed", topic: "order.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.order.v1.OrderChangeDeclined", topic: "order.v1", key_field: "order_id", consumers: &["order"] },
+    EventPolicy { type_name: "ordermesh.order.v1.OrderChangeRequested", topic: "order.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderConfirmed", topic: "order.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderCreated", topic: "order.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderDelivered", topic: "order.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.order.v1.OrderDrafted", topic: "order.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderFailed", topic: "order.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.order.v1.OrderHeld", topic: "order.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.order.v1.OrderItemAdded", topic: "order.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.order.v1.OrderItemChanged", topic: "order.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.order.v1.OrderItemRemoved", topic: "order.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.order.v1.OrderNoteAdded", topic: "order.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderPaymentActionRequired", topic: "order.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderPaymentCaptured", topic: "order.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderPaymentCompleted", topic: "order.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderPaymentFailed", topic: "order.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.order.v1.OrderRated", topic: "order.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.order.v1.OrderRefunded", topic: "order.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.order.v1.OrderReleased", topic: "order.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderShipped", topic: "order.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderStatusChanged", topic: "order.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderUpdated", topic: "order.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.order.v1.SagaDecided", topic: "order.v1", key_field: "saga_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.order.v1.SagaNeedsAttention", topic: "order.v1", key_field: "saga_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.order.v1.SubscriptionChanged", topic: "order.v1", key_field: "subscription_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.order.v1.SubscriptionRenewed", topic: "order.v1", key_field: "subscription_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.payment.v1.AuthorizationExpired", topic: "payment.v1", key_field: "order_id", consumers: &["order"] },
+    EventPolicy { type_name: "ordermesh.payment.v1.AuthorizationExpiring", topic: "payment.v1", key_field: "order_id", consumers: &["order"] },
+    EventPolicy { type_name: "ordermesh.payment.v1.AuthorizationIncremented", topic: "payment.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.payment.v1.ChargebackClosed", topic: "payment.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.payment.v1.ChargebackOpened", topic: "payment.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.payment.v1.PaymentActionRequired", topic: "payment.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.payment.v1.PaymentAuthorizationRequested", topic: "payment.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.payment.v1.PaymentAuthorized", topic: "payment.v1", key_field: "order_id", consumers: &["order"] },
     EventPolicy { type_name: "ordermesh.payment.v1.PaymentCaptured", topic: "payment.v1", key_field: "order_id", consumers: &["order"] },
     EventPolicy { type_name: "ordermesh.payment.v1.PaymentDeclined", topic: "payment.v1", key_field: "order_id", consumers: &["order"] },
+    EventPolicy { type_name: "ordermesh.payment.v1.PaymentMarkedPaid", topic: "payment.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.payment.v1.PaymentVoided", topic: "payment.v1", key_field: "order_id", consumers: &[] },
-    EventPolicy { type_name: "ordermesh.payment.v1.RefundSucceeded", topic: "payment.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.payment.v1.RefundSucceeded", topic: "payment.v1", key_field: "order_id", consumers: &["order"] },
+    EventPolicy { type_name: "ordermesh.payment.v1.RiskReviewOpened", topic: "payment.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.payment.v1.RiskReviewResolved", topic: "payment.v1", key_field: "order_id", consumers: &["order"] },
     EventPolicy { type_name: "ordermesh.shipping.v1.LabelPurchased", topic: "shipping.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.shipping.v1.ShipmentCreated", topic: "shipping.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.shipping.v1.ShipmentDelivered", topic: "shipping.v1", key_field: "order_id", consumers: &["order"] },
@@ -103,6 +139,16 @@ impl Event for crate::pb::ordermesh::fulfillment::v1::FulfillmentStarted {
     }
 }
 
+impl Event for crate::pb::ordermesh::identity::v1::CustomerStandingChanged {
+    const TYPE: &'static str = "ordermesh.identity.v1.CustomerStandingChanged";
+    const NAME: &'static str = "CustomerStandingChanged";
+    const TOPIC: &'static str = "identity.v1";
+
+    fn key(&self) -> &str {
+        &self.user_id
+    }
+}
+
 impl Event for crate::pb::ordermesh::identity::v1::PolicyChanged {
     const TYPE: &'static str = "ordermesh.identity.v1.PolicyChanged";
     const NAME: &'static str = "PolicyChanged";
@@ -133,6 +179,36 @@ impl Event for crate::pb::ordermesh::identity::v1::UserRegistered {
     }
 }
 
+impl Event for crate::pb::ordermesh::inventory::v1::BackInStock {
+    const TYPE: &'static str = "ordermesh.inventory.v1.BackInStock";
+    const NAME: &'static str = "BackInStock";
+    const TOPIC: &'static str = "inventory.v1";
+
+    fn key(&self) -> &str {
+        &self.sku
+    }
+}
+
+impl Event for crate::pb::ordermesh::inventory::v1::InventoryDiscrepancyFound {
+    const TYPE: &'static str = "ordermesh.inventory.v1.InventoryDiscrepancyFound";
+    const NAME: &'static str = "InventoryDiscrepancyFound";
+    const TOPIC: &'static str = "inventory.v1";
+
+    fn key(&self) -> &str {
+        &self.warehouse
+    }
+}
+
+impl Event for crate::pb::ordermesh::inventory::v1::LowStock {
+    const TYPE: &'static str = "ordermesh.inventory.v1.LowStock";
+    const NAME: &'static str = "LowStock";
+    const TOPIC: &'static str = "inventory.v1";
+
+    fn key(&self) -> &str {
+        &self.sku
+    }
+}
+
 impl Event for crate::pb::ordermesh::inventory::v1::ProductChanged {
     const TYPE: &'static str = "ordermesh.inventory.v1.ProductChanged";
     const NAME: &'static str = "ProductChanged";
@@ -153,6 +229,26 @@ impl Event for crate::pb::ordermesh::inventory::v1::StockAdjusted {
     }
 }
 
+impl Event for crate::pb::ordermesh::inventory::v1::StockAllocated {
+    const TYPE: &'static str = "ordermesh.inventory.v1.StockAllocated";
+    const NAME: &'static str = "StockAllocated";
+    const TOPIC: &'static str = "inventory.v1";
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+}
+
+impl Event for crate::pb::ordermesh::inventory::v1::StockChanged {
+    const TYPE: &'static str = "ordermesh.inventory.v1.StockChanged";
+    const NAME: &'static str = "StockChanged";
+    const TOPIC: &'static str = "inventory.v1";
+
+    fn key(&self) -> &str {
+        &self.sku
+    }
+}
+
 impl Event for crate::pb::ordermesh::inventory::v1::StockConsumed {
     const TYPE: &'static str = "ordermesh.inventory.v1.StockConsumed";
     const NAME: &'static str = "StockConsumed";
@@ -163,9 +259,39 @@ impl Event for crate::pb::ordermesh::inventory::v1::StockConsumed {
     }
 }
 
+impl Event for crate::pb::ordermesh::inventory::v1::StockIssueDecided {
+    const TYPE: &'static str = "ordermesh.inventory.v1.StockIssueDecided";
+    const NAME: &'static str = "StockIssueDecided";
+    const TOPIC: &'static str = "inventory.v1";
+
+    fn key(&self) -> &str {
+        &self.sku
+    }
+}
+
+impl Event for crate::pb::ordermesh::inventory::v1::StockIssueReported {
+    const TYPE: &'static str = "ordermesh.inventory.v1.StockIssueReported";
+    const NAME: &'static str = "StockIssueReported";
+    const TOPIC: &'static str = "inventory.v1";
+
+    fn key(&self) -> &str {
+        &self.sku
+    }
+}
+
 impl Event for crate::pb::ordermesh::inventory::v1::StockReservationConfirmed {
     const TYPE: &'static str = "ordermesh.inventory.v1.StockReservationConfirmed";
     const NAME: &'static str = "StockReservationConfirmed";
+    const TOPIC: &'static str = "inventory.v1";
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+}
+
+impl Event for crate::pb::ordermesh::inventory::v1::StockReservationExtended {
+    const TYPE: &'static str = "ordermesh.inventory.v1.StockReservationExtended";
+    const NAME: &'static str = "StockReservationExtended";
     const TOPIC: &'static str = "inventory.v1";
 
     fn key(&self) -> &str {
@@ -183,6 +309,16 @@ impl Event for crate::pb::ordermesh::inventory::v1::StockReservationReleased {
     }
 }
 
+impl Event for crate::pb::ordermesh::inventory::v1::StockReservationResized {
+    const TYPE: &'static str = "ordermesh.inventory.v1.StockReservationResized";
+    const NAME: &'static str = "StockReservationResized";
+    const TOPIC: &'static str = "inventory.v1";
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+}
+
 impl Event for crate::pb::ordermesh::inventory::v1::StockReserved {
     const TYPE: &'static str = "ordermesh.inventory.v1.StockReserved";
     const NAME: &'static str = "StockReserved";
@@ -193,9 +329,59 @@ impl Event for crate::pb::ordermesh::inventory::v1::StockReserved {
     }
 }
 
+impl Event for crate::pb::ordermesh::inventory::v1::StockTransferred {
+    const TYPE: &'static str = "ordermesh.inventory.v1.StockTransferred";
+    const NAME: &'static str = "StockTransferred";
+    const TOPIC: &'static str = "inventory.v1";
+
+    fn key(&self) -> &str {
+        &self.sku
+    }
+}
+
 impl Event for crate::pb::ordermesh::order::v1::OrderCancelled {
     const TYPE: &'static str = "ordermesh.order.v1.OrderCancelled";
     const NAME: &'static str = "OrderCancelled";
+    const TOPIC: &'static str = "order.v1";
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+}
+
+impl Event for crate::pb::ordermesh::order::v1::OrderChangeApplied {
+    const TYPE: &'static str = "ordermesh.order.v1.OrderChangeApplied";
+    const NAME: &'static str = "OrderChangeApplied";
+    const TOPIC: &'static str = "order.v1";
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+}
+
+impl Event for crate::pb::ordermesh::order::v1::OrderChangeConfirmed {
+    const TYPE: &'static str = "ordermesh.order.v1.OrderChangeConfirmed";
+    const NAME: &'static str = "OrderChangeConfirmed";
+    const TOPIC: &'static str = "order.v1";
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+}
+
+impl Event for crate::pb::ordermesh::order::v1::OrderChangeDeclined {
+    const TYPE: &'static str = "ordermesh.order.v1.OrderChangeDeclined";
+    const NAME: &'static str = "OrderChangeDeclined";
+    const TOPIC: &'static str = "order.v1";
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+}
+
+impl Event for crate::pb::ordermesh::order::v1::OrderChangeRequested {
+    const TYPE: &'static str = "ordermesh.order.v1.OrderChangeRequested";
+    const NAME: &'static str = "OrderChangeRequested";
     const TOPIC: &'static str = "order.v1";
 
     fn key(&self) -> &str {
@@ -233,9 +419,69 @@ impl Event for crate::pb::ordermesh::order::v1::OrderDelivered {
     }
 }
 
+impl Event for crate::pb::ordermesh::order::v1::OrderDrafted {
+    const TYPE: &'static str = "ordermesh.order.v1.OrderDrafted";
+    const NAME: &'static str = "OrderDrafted";
+    const TOPIC: &'static str = "order.v1";
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+}
+
 impl Event for crate::pb::ordermesh::order::v1::OrderFailed {
     const TYPE: &'static str = "ordermesh.order.v1.OrderFailed";
     const NAME: &'static str = "OrderFailed";
+    const TOPIC: &'static str = "order.v1";
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+}
+
+impl Event for crate::pb::ordermesh::order::v1::OrderHeld {
+    const TYPE: &'static str = "ordermesh.order.v1.OrderHeld";
+    const NAME: &'static str = "OrderHeld";
+    const TOPIC: &'static str = "order.v1";
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+}
+
+impl Event for crate::pb::ordermesh::order::v1::OrderItemAdded {
+    const TYPE: &'static str = "ordermesh.order.v1.OrderItemAdded";
+    const NAME: &'static str = "OrderItemAdded";
+    const TOPIC: &'static str = "order.v1";
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+}
+
+impl Event for crate::pb::ordermesh::order::v1::OrderItemChanged {
+    const TYPE: &'static str = "ordermesh.order.v1.OrderItemChanged";
+    const NAME: &'static str = "OrderItemChanged";
+    const TOPIC: &'static str = "order.v1";
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+}
+
+impl Event for crate::pb::ordermesh::order::v1::OrderItemRemoved {
+    const TYPE: &'static str = "ordermesh.order.v1.OrderItemRemoved";
+    const NAME: &'static str = "OrderItemRemoved";
+    const TOPIC: &'static str = "order.v1";
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+}
+
+impl Event for crate::pb::ordermesh::order::v1::OrderNoteAdded {
+    const TYPE: &'static str = "ordermesh.order.v1.OrderNoteAdded";
+    const NAME: &'static str = "OrderNoteAdded";
     const TOPIC: &'static str = "order.v1";
 
     fn key(&self) -> &str {
@@ -283,6 +529,36 @@ impl Event for crate::pb::ordermesh::order::v1::OrderPaymentFailed {
     }
 }
 
+impl Event for crate::pb::ordermesh::order::v1::OrderRated {
+    const TYPE: &'static str = "ordermesh.order.v1.OrderRated";
+    const NAME: &'static str = "OrderRated";
+    const TOPIC: &'static str = "order.v1";
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+}
+
+impl Event for crate::pb::ordermesh::order::v1::OrderRefunded {
+    const TYPE: &'static str = "ordermesh.order.v1.OrderRefunded";
+    const NAME: &'static str = "OrderRefunded";
+    const TOPIC: &'static str = "order.v1";
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+}
+
+impl Event for crate::pb::ordermesh::order::v1::OrderReleased {
+    const TYPE: &'static str = "ordermesh.order.v1.OrderReleased";
+    const NAME: &'static str = "OrderReleased";
+    const TOPIC: &'static str = "order.v1";
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+}
+
 impl Event for crate::pb::ordermesh::order::v1::OrderShipped {
     const TYPE: &'static str = "ordermesh.order.v1.OrderShipped";
     const NAME: &'static str = "OrderShipped";
@@ -307,6 +583,96 @@ impl Event for crate::pb::ordermesh::order::v1::OrderUpdated {
     const TYPE: &'static str = "ordermesh.order.v1.OrderUpdated";
     const NAME: &'static str = "OrderUpdated";
     const TOPIC: &'static str = "order.v1";
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+}
+
+impl Event for crate::pb::ordermesh::order::v1::SagaDecided {
+    const TYPE: &'static str = "ordermesh.order.v1.SagaDecided";
+    const NAME: &'static str = "SagaDecided";
+    const TOPIC: &'static str = "order.v1";
+
+    fn key(&self) -> &str {
+        &self.saga_id
+    }
+}
+
+impl Event for crate::pb::ordermesh::order::v1::SagaNeedsAttention {
+    const TYPE: &'static str = "ordermesh.order.v1.SagaNeedsAttention";
+    const NAME: &'static str = "SagaNeedsAttention";
+    const TOPIC: &'static str = "order.v1";
+
+    fn key(&self) -> &str {
+        &self.saga_id
+    }
+}
+
+impl Event for crate::pb::ordermesh::order::v1::SubscriptionChanged {
+    const TYPE: &'static str = "ordermesh.order.v1.SubscriptionChanged";
+    const NAME: &'static str = "SubscriptionChanged";
+    const TOPIC: &'static str = "order.v1";
+
+    fn key(&self) -> &str {
+        &self.subscription_id
+    }
+}
+
+impl Event for crate::pb::ordermesh::order::v1::SubscriptionRenewed {
+    const TYPE: &'static str = "ordermesh.order.v1.SubscriptionRenewed";
+    const NAME: &'static str = "SubscriptionRenewed";
+    const TOPIC: &'static str = "order.v1";
+
+    fn key(&self) -> &str {
+        &self.subscription_id
+    }
+}
+
+impl Event for crate::pb::ordermesh::payment::v1::AuthorizationExpired {
+    const TYPE: &'static str = "ordermesh.payment.v1.AuthorizationExpired";
+    const NAME: &'static str = "AuthorizationExpired";
+    const TOPIC: &'static str = "payment.v1";
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+}
+
+impl Event for crate::pb::ordermesh::payment::v1::AuthorizationExpiring {
+    const TYPE: &'static str = "ordermesh.payment.v1.AuthorizationExpiring";
+    const NAME: &'static str = "AuthorizationExpiring";
+    const TOPIC: &'static str = "payment.v1";
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+}
+
+impl Event for crate::pb::ordermesh::payment::v1::AuthorizationIncremented {
+    const TYPE: &'static str = "ordermesh.payment.v1.AuthorizationIncremented";
+    const NAME: &'static str = "AuthorizationIncremented";
+    const TOPIC: &'static str = "payment.v1";
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+}
+
+impl Event for crate::pb::ordermesh::payment::v1::ChargebackClosed {
+    const TYPE: &'static str = "ordermesh.payment.v1.ChargebackClosed";
+    const NAME: &'static str = "ChargebackClosed";
+    const TOPIC: &'static str = "payment.v1";
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+}
+
+impl Event for crate::pb::ordermesh::payment::v1::ChargebackOpened {
+    const TYPE: &'static str = "ordermesh.payment.v1.ChargebackOpened";
+    const NAME: &'static str = "ChargebackOpened";
+    const TOPIC: &'static str = "payment.v1";
 
     fn key(&self) -> &str {
         &self.order_id
@@ -363,6 +729,16 @@ impl Event for crate::pb::ordermesh::payment::v1::PaymentDeclined {
     }
 }
 
+impl Event for crate::pb::ordermesh::payment::v1::PaymentMarkedPaid {
+    const TYPE: &'static str = "ordermesh.payment.v1.PaymentMarkedPaid";
+    const NAME: &'static str = "PaymentMarkedPaid";
+    const TOPIC: &'static str = "payment.v1";
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+}
+
 impl Event for crate::pb::ordermesh::payment::v1::PaymentVoided {
     const TYPE: &'static str = "ordermesh.payment.v1.PaymentVoided";
     const NAME: &'static str = "PaymentVoided";
@@ -376,6 +752,26 @@ impl Event for crate::pb::ordermesh::payment::v1::PaymentVoided {
 impl Event for crate::pb::ordermesh::payment::v1::RefundSucceeded {
     const TYPE: &'static str = "ordermesh.payment.v1.RefundSucceeded";
     const NAME: &'static str = "RefundSucceeded";
+    const TOPIC: &'static str = "payment.v1";
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+}
+
+impl Event for crate::pb::ordermesh::payment::v1::RiskReviewOpened {
+    const TYPE: &'static str = "ordermesh.payment.v1.RiskReviewOpened";
+    const NAME: &'static str = "RiskReviewOpened";
+    const TOPIC: &'static str = "payment.v1";
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+}
+
+impl Event for crate::pb::ordermesh::payment::v1::RiskReviewResolved {
+    const TYPE: &'static str = "ordermesh.payment.v1.RiskReviewResolved";
+    const NAME: &'static str = "RiskReviewResolved";
     const TOPIC: &'static str = "payment.v1";
 
     fn key(&self) -> &str {

@@ -179,7 +179,7 @@ pub struct CreateFulfillmentRequest {
     /// The order.
     #[prost(string, tag = "1")]
     pub order_id: ::prost::alloc::string::String,
-    /// The warehouse; one fulfillment per order and warehouse.
+    /// The warehouse; one fulfillment per order, warehouse and revision.
     #[prost(string, tag = "2")]
     pub warehouse: ::prost::alloc::string::String,
     /// What is picked.
@@ -200,6 +200,9 @@ pub struct CreateFulfillmentRequest {
     /// Weight of the parcel in grams.
     #[prost(int32, tag = "8")]
     pub weight_grams: i32,
+    /// 0 for the first wish; each one that replaces what was cancelled has a higher one.
+    #[prost(int32, tag = "9")]
+    pub revision: i32,
 }
 /// Request of CancelFulfillment.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -207,6 +210,9 @@ pub struct CancelFulfillmentRequest {
     /// The order.
     #[prost(string, tag = "1")]
     pub order_id: ::prost::alloc::string::String,
+    /// A recall: only revisions below this one are refused from now on, so that other work can be asked for; 0 = all, for good.
+    #[prost(int32, tag = "2")]
+    pub revision: i32,
 }
 /// Response of CancelFulfillment.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -350,7 +356,7 @@ pub mod fulfillment_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// CreateFulfillment stores the work of one warehouse for an order and submits it over SOAP; SUBMITTED when the warehouse system accepts it (FUL-01). The same order and warehouse again returns the same fulfillment. Not reachable is UNAVAILABLE WMS_UNAVAILABLE: try again. A cancelled one is FAILED_PRECONDITION FULFILLMENT_CANCELLED.
+        /// CreateFulfillment stores the work of one warehouse for an order and submits it over SOAP; SUBMITTED when the warehouse system accepts it (FUL-01). The same order, warehouse and revision again returns the same fulfillment. A higher revision makes a new one in place of a cancelled one, under a reference of its own; one that is not cancelled stands and is the answer. Not reachable is UNAVAILABLE WMS_UNAVAILABLE: try again. What was cancelled, or a lower revision than was recalled, is FAILED_PRECONDITION FULFILLMENT_CANCELLED.
         pub async fn create_fulfillment(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateFulfillmentRequest>,
@@ -377,7 +383,7 @@ pub mod fulfillment_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// CancelFulfillment takes back all work for an order; refused while picking (FAILED_PRECONDITION ORDER_IN_PICKING). For an order never seen it leaves a mark that refuses a late CreateFulfillment.
+        /// CancelFulfillment takes back all work for an order; refused while picking (FAILED_PRECONDITION ORDER_IN_PICKING). It leaves a mark that refuses a late CreateFulfillment, also for an order never seen.
         pub async fn cancel_fulfillment(
             &mut self,
             request: impl tonic::IntoRequest<super::CancelFulfillmentRequest>,
@@ -449,12 +455,12 @@ pub mod fulfillment_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with FulfillmentServiceServer.
     #[async_trait]
     pub trait FulfillmentService: std::marker::Send + std::marker::Sync + 'static {
-        /// CreateFulfillment stores the work of one warehouse for an order and submits it over SOAP; SUBMITTED when the warehouse system accepts it (FUL-01). The same order and warehouse again returns the same fulfillment. Not reachable is UNAVAILABLE WMS_UNAVAILABLE: try again. A cancelled one is FAILED_PRECONDITION FULFILLMENT_CANCELLED.
+        /// CreateFulfillment stores the work of one warehouse for an order and submits it over SOAP; SUBMITTED when the warehouse system accepts it (FUL-01). The same order, warehouse and revision again returns the same fulfillment. A higher revision makes a new one in place of a cancelled one, under a reference of its own; one that is not cancelled stands and is the answer. Not reachable is UNAVAILABLE WMS_UNAVAILABLE: try again. What was cancelled, or a lower revision than was recalled, is FAILED_PRECONDITION FULFILLMENT_CANCELLED.
         async fn create_fulfillment(
             &self,
             request: tonic::Request<super::CreateFulfillmentRequest>,
         ) -> std::result::Result<tonic::Response<super::Fulfillment>, tonic::Status>;
-        /// CancelFulfillment takes back all work for an order; refused while picking (FAILED_PRECONDITION ORDER_IN_PICKING). For an order never seen it leaves a mark that refuses a late CreateFulfillment.
+        /// CancelFulfillment takes back all work for an order; refused while picking (FAILED_PRECONDITION ORDER_IN_PICKING). It leaves a mark that refuses a late CreateFulfillment, also for an order never seen.
         async fn cancel_fulfillment(
             &self,
             request: tonic::Request<super::CancelFulfillmentRequest>,

@@ -31,6 +31,15 @@ pub struct User {
     /// Any of customer, csr, warehouse, tenant_admin, platform_admin.
     #[prost(string, repeated, tag = "4")]
     pub roles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// May not buy any more; see SetCustomerStanding.
+    #[prost(bool, tag = "6")]
+    pub blocked: bool,
+    /// Mail to the address has arrived, or whoever registers the person vouches for it (ORD-25).
+    #[prost(bool, tag = "7")]
+    pub email_verified: bool,
+    /// Day of birth, YYYY-MM-DD; empty = not known (ORD-27).
+    #[prost(string, tag = "8")]
+    pub birth_date: ::prost::alloc::string::String,
     /// When it was created.
     #[prost(message, optional, tag = "5")]
     pub create_time: ::core::option::Option<::prost_types::Timestamp>,
@@ -83,6 +92,34 @@ pub struct ShippingRate {
     #[prost(message, optional, tag = "2")]
     pub price: ::core::option::Option<super::super::common::v1::Money>,
 }
+/// What a tenant decided about the risk of its orders (FRD-01 to FRD-05).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RiskPolicy {
+    /// When nobody can judge.
+    #[prost(enumeration = "RiskFailMode", tag = "1")]
+    pub fail_mode: i32,
+    /// More orders than this of one customer, card, IP or address within velocity_window_s are reviewed; 0 = not counted (FRD-03).
+    #[prost(int32, tag = "2")]
+    pub velocity_limit: i32,
+    /// Window of the count, seconds, at most 86400; 0 = 600.
+    #[prost(int32, tag = "3")]
+    pub velocity_window_s: i32,
+    /// From this score on the bank challenges the customer; 0 = 300.
+    #[prost(int32, tag = "4")]
+    pub challenge_score: i32,
+    /// From this score on a person looks; 0 = 500.
+    #[prost(int32, tag = "5")]
+    pub review_score: i32,
+    /// From this score on the order is declined; 0 = 800.
+    #[prost(int32, tag = "6")]
+    pub decline_score: i32,
+    /// A wrong security code is declined; else reviewed (FRD-02).
+    #[prost(bool, tag = "7")]
+    pub decline_cvv_mismatch: bool,
+    /// Who scores (FRD-05).
+    #[prost(enumeration = "RiskScorer", tag = "8")]
+    pub scorer: i32,
+}
 /// What a tenant decided about its shop; defaults are the seeds' figures.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TenantPolicy {
@@ -122,9 +159,36 @@ pub struct TenantPolicy {
     /// Currencies orders may use, ISO 4217.
     #[prost(string, repeated, tag = "12")]
     pub currencies: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Seconds in which a customer's second order of the same lines and total is noticed; 0 = never, at most 86400.
+    #[prost(int32, tag = "14")]
+    pub duplicate_window_s: i32,
+    /// The second one is refused (ABORTED POSSIBLE_DUPLICATE); else it carries a warning.
+    #[prost(bool, tag = "15")]
+    pub refuse_duplicates: bool,
+    /// How risk is judged; none = the seeds' figures.
+    #[prost(message, optional, tag = "20")]
+    pub risk: ::core::option::Option<RiskPolicy>,
+    /// When the hold on the money ends before the goods have left.
+    #[prost(enumeration = "HoldExpiry", tag = "21")]
+    pub hold_expiry: i32,
+    /// Customers with an unverified e-mail may not buy (ORD-25).
+    #[prost(bool, tag = "16")]
+    pub require_verified_email: bool,
+    /// A customer who cannot be looked up may buy; else the order must wait.
+    #[prost(bool, tag = "17")]
+    pub unknown_customers_may_buy: bool,
+    /// What becomes of an order while stock cannot be asked (INV-14).
+    #[prost(enumeration = "InventoryOutage", tag = "30")]
+    pub inventory_outage: i32,
     /// Version for If-Match.
     #[prost(string, tag = "13")]
     pub etag: ::prost::alloc::string::String,
+    /// Days from one failed order of a subscription's period to the next try, each 1 to 30, at most 10 tries; none = 1, 3 and 5 days (ORD-46).
+    #[prost(int32, repeated, tag = "40")]
+    pub dunning_days: ::prost::alloc::vec::Vec<i32>,
+    /// When the money is taken; orders placed before a change keep what they were placed with (PAY-02).
+    #[prost(enumeration = "CaptureMode", tag = "41")]
+    pub capture_mode: i32,
 }
 /// How tax is rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -159,6 +223,585 @@ impl TaxRounding {
         }
     }
 }
+/// What becomes of an order whose risk nobody can judge just now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RiskFailMode {
+    /// REVIEW.
+    Unspecified = 0,
+    /// It goes on.
+    Open = 1,
+    /// It is declined.
+    Closed = 2,
+    /// It waits until it can be judged, for at most a day.
+    Review = 3,
+}
+impl RiskFailMode {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RISK_FAIL_MODE_UNSPECIFIED",
+            Self::Open => "RISK_FAIL_MODE_OPEN",
+            Self::Closed => "RISK_FAIL_MODE_CLOSED",
+            Self::Review => "RISK_FAIL_MODE_REVIEW",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RISK_FAIL_MODE_UNSPECIFIED" => Some(Self::Unspecified),
+            "RISK_FAIL_MODE_OPEN" => Some(Self::Open),
+            "RISK_FAIL_MODE_CLOSED" => Some(Self::Closed),
+            "RISK_FAIL_MODE_REVIEW" => Some(Self::Review),
+            _ => None,
+        }
+    }
+}
+/// How risk is scored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RiskScorer {
+    /// RULES.
+    Unspecified = 0,
+    /// Points of each rule are added.
+    Rules = 1,
+    /// A logistic model weighs all that is known together.
+    Model = 2,
+}
+impl RiskScorer {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RISK_SCORER_UNSPECIFIED",
+            Self::Rules => "RISK_SCORER_RULES",
+            Self::Model => "RISK_SCORER_MODEL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RISK_SCORER_UNSPECIFIED" => Some(Self::Unspecified),
+            "RISK_SCORER_RULES" => Some(Self::Rules),
+            "RISK_SCORER_MODEL" => Some(Self::Model),
+            _ => None,
+        }
+    }
+}
+/// What becomes of an order whose money's hold ends before the goods have left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum HoldExpiry {
+    /// REAUTHORIZE.
+    Unspecified = 0,
+    /// The money is asked for again; a person decides when that is refused.
+    Reauthorize = 1,
+    /// A person decides.
+    Attention = 2,
+}
+impl HoldExpiry {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "HOLD_EXPIRY_UNSPECIFIED",
+            Self::Reauthorize => "HOLD_EXPIRY_REAUTHORIZE",
+            Self::Attention => "HOLD_EXPIRY_ATTENTION",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "HOLD_EXPIRY_UNSPECIFIED" => Some(Self::Unspecified),
+            "HOLD_EXPIRY_REAUTHORIZE" => Some(Self::Reauthorize),
+            "HOLD_EXPIRY_ATTENTION" => Some(Self::Attention),
+            _ => None,
+        }
+    }
+}
+/// What becomes of an order while stock cannot be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum InventoryOutage {
+    /// As ACCEPT.
+    Unspecified = 0,
+    /// It is taken at the prices known and stays PENDING until stock answers.
+    Accept = 1,
+    /// It is refused at once with UNAVAILABLE; stock is asked before every order.
+    Refuse = 2,
+}
+impl InventoryOutage {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "INVENTORY_OUTAGE_UNSPECIFIED",
+            Self::Accept => "INVENTORY_OUTAGE_ACCEPT",
+            Self::Refuse => "INVENTORY_OUTAGE_REFUSE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "INVENTORY_OUTAGE_UNSPECIFIED" => Some(Self::Unspecified),
+            "INVENTORY_OUTAGE_ACCEPT" => Some(Self::Accept),
+            "INVENTORY_OUTAGE_REFUSE" => Some(Self::Refuse),
+            _ => None,
+        }
+    }
+}
+/// When the money of an order of goods is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum CaptureMode {
+    /// As ON_SHIPMENT.
+    Unspecified = 0,
+    /// It is held when the order is placed and taken parcel by parcel as they leave.
+    OnShipment = 1,
+    /// All of it is taken when the order is placed; a cancellation gives it back.
+    Immediate = 2,
+}
+impl CaptureMode {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CAPTURE_MODE_UNSPECIFIED",
+            Self::OnShipment => "CAPTURE_MODE_ON_SHIPMENT",
+            Self::Immediate => "CAPTURE_MODE_IMMEDIATE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CAPTURE_MODE_UNSPECIFIED" => Some(Self::Unspecified),
+            "CAPTURE_MODE_ON_SHIPMENT" => Some(Self::OnShipment),
+            "CAPTURE_MODE_IMMEDIATE" => Some(Self::Immediate),
+            _ => None,
+        }
+    }
+}
+/// Request of GetCustomer.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetCustomerRequest {
+    /// The user.
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+}
+/// Request of SetCustomerStanding.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct SetCustomerStandingRequest {
+    /// The user.
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+    /// May not buy any more.
+    #[prost(bool, tag = "2")]
+    pub blocked: bool,
+    /// Mail to the address has arrived.
+    #[prost(bool, tag = "3")]
+    pub email_verified: bool,
+    /// Day of birth, YYYY-MM-DD; empty = not known.
+    #[prost(string, tag = "4")]
+    pub birth_date: ::prost::alloc::string::String,
+    /// Why, 1 to 200 characters.
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// Generated client implementations.
+pub mod customer_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Who may buy.
+    #[derive(Debug, Clone)]
+    pub struct CustomerServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl CustomerServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> CustomerServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> CustomerServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            CustomerServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// GetCustomer returns a user to a service that must know whether he may buy (ORD-22).
+        pub async fn get_customer(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetCustomerRequest>,
+        ) -> std::result::Result<tonic::Response<super::User>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.identity.v1.CustomerService/GetCustomer",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.identity.v1.CustomerService",
+                        "GetCustomer",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// SetCustomerStanding says whether a user may buy, and what is known of him; the whole of it is replaced.
+        pub async fn set_customer_standing(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetCustomerStandingRequest>,
+        ) -> std::result::Result<tonic::Response<super::User>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.identity.v1.CustomerService/SetCustomerStanding",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.identity.v1.CustomerService",
+                        "SetCustomerStanding",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod customer_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with CustomerServiceServer.
+    #[async_trait]
+    pub trait CustomerService: std::marker::Send + std::marker::Sync + 'static {
+        /// GetCustomer returns a user to a service that must know whether he may buy (ORD-22).
+        async fn get_customer(
+            &self,
+            request: tonic::Request<super::GetCustomerRequest>,
+        ) -> std::result::Result<tonic::Response<super::User>, tonic::Status>;
+        /// SetCustomerStanding says whether a user may buy, and what is known of him; the whole of it is replaced.
+        async fn set_customer_standing(
+            &self,
+            request: tonic::Request<super::SetCustomerStandingRequest>,
+        ) -> std::result::Result<tonic::Response<super::User>, tonic::Status>;
+    }
+    /// Who may buy.
+    #[derive(Debug)]
+    pub struct CustomerServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> CustomerServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for CustomerServiceServer<T>
+    where
+        T: CustomerService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/ordermesh.identity.v1.CustomerService/GetCustomer" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetCustomerSvc<T: CustomerService>(pub Arc<T>);
+                    impl<
+                        T: CustomerService,
+                    > tonic::server::UnaryService<super::GetCustomerRequest>
+                    for GetCustomerSvc<T> {
+                        type Response = super::User;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetCustomerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CustomerService>::get_customer(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetCustomerSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.identity.v1.CustomerService/SetCustomerStanding" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetCustomerStandingSvc<T: CustomerService>(pub Arc<T>);
+                    impl<
+                        T: CustomerService,
+                    > tonic::server::UnaryService<super::SetCustomerStandingRequest>
+                    for SetCustomerStandingSvc<T> {
+                        type Response = super::User;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetCustomerStandingRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CustomerService>::set_customer_standing(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetCustomerStandingSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for CustomerServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "ordermesh.identity.v1.CustomerService";
+    impl<T> tonic::server::NamedService for CustomerServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// A tenant exists.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TenantCreated {
@@ -178,6 +821,19 @@ pub struct UserRegistered {
     /// Roles at registration.
     #[prost(string, repeated, tag = "2")]
     pub roles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// A user may buy, or may not any more; copies are stale.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CustomerStandingChanged {
+    /// The user.
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+    /// May not buy any more.
+    #[prost(bool, tag = "2")]
+    pub blocked: bool,
+    /// Why, for the audit.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// The tenant's policy changed; copies are stale.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

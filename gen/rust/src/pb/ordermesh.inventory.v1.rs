@@ -23,6 +23,28 @@ pub struct Product {
     /// Version for If-Match.
     #[prost(string, tag = "7")]
     pub etag: ::prost::alloc::string::String,
+    /// Goods or a resource with time slots; unspecified = goods; kept for good.
+    #[prost(enumeration = "ProductKind", tag = "8")]
+    pub kind: i32,
+    /// Whether it may be bought now; set by GetProduct and the catalog.
+    #[prost(enumeration = "Availability", tag = "9")]
+    pub availability: i32,
+    /// Who may buy it and where; not set = everybody, everywhere (ORD-27).
+    #[prost(message, optional, tag = "20")]
+    pub restrictions: ::core::option::Option<ProductRestrictions>,
+}
+/// Who may buy a product and where.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProductRestrictions {
+    /// Where it is not sold: countries ("DE") and their regions ("US-CA"); at most 300.
+    #[prost(string, repeated, tag = "1")]
+    pub excluded_places: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Years a buyer must have; 0 = any, at most 120.
+    #[prost(int32, tag = "2")]
+    pub min_age: i32,
+    /// Units that one customer may ever have; 0 = any number.
+    #[prost(int32, tag = "3")]
+    pub max_per_customer: i32,
 }
 /// A place that holds stock.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -55,9 +77,12 @@ pub struct StockLevel {
     /// Units promised to orders; never above on_hand.
     #[prost(int32, tag = "4")]
     pub reserved: i32,
-    /// on_hand minus reserved.
+    /// on_hand minus reserved minus safety, never below 0.
     #[prost(int32, tag = "5")]
     pub available: i32,
+    /// Units kept back from sale.
+    #[prost(int32, tag = "6")]
+    pub safety: i32,
 }
 /// Stock of one product over all warehouses.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -71,6 +96,12 @@ pub struct Stock {
     /// The same by warehouse.
     #[prost(message, repeated, tag = "3")]
     pub levels: ::prost::alloc::vec::Vec<StockLevel>,
+    /// The same in a word.
+    #[prost(enumeration = "Availability", tag = "4")]
+    pub availability: i32,
+    /// Changes with the figures.
+    #[prost(string, tag = "5")]
+    pub etag: ::prost::alloc::string::String,
 }
 /// One line of the stock ledger; the sum of a product's lines is its stock.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -90,7 +121,7 @@ pub struct StockMovement {
     /// Change of reserved.
     #[prost(int32, tag = "5")]
     pub reserved_delta: i32,
-    /// RECEIVE, ADJUST, RESERVE, RELEASE, EXPIRE or CONSUME.
+    /// RECEIVE, ADJUST, RESERVE, RELEASE, EXPIRE, CONSUME, TRANSFER, SAFETY, RESTOCK, WRITE_OFF, ISSUE, RECONCILE or SLOT.
     #[prost(string, tag = "6")]
     pub reason: ::prost::alloc::string::String,
     /// Order, reservation or note it came from.
@@ -115,6 +146,12 @@ pub struct Allocation {
     /// Units of them that left the warehouse.
     #[prost(int32, tag = "4")]
     pub consumed: i32,
+    /// The slot, for a resource.
+    #[prost(string, tag = "5")]
+    pub slot_id: ::prost::alloc::string::String,
+    /// The fulfillment that works on them; empty = none yet.
+    #[prost(string, tag = "6")]
+    pub fulfillment_id: ::prost::alloc::string::String,
 }
 /// Stock set aside for one order.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -144,6 +181,198 @@ pub struct DemandLine {
     /// Units, 1 to 1000000.
     #[prost(int32, tag = "2")]
     pub quantity: i32,
+    /// The slot of a resource (SlotService); empty for goods.
+    #[prost(string, tag = "3")]
+    pub slot_id: ::prost::alloc::string::String,
+}
+/// When a low stock is told, and what is suggested then.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InventorySettings {
+    /// Fewer available units than this are low, 0 to 1000000; 10 unless set.
+    #[prost(int32, tag = "1")]
+    pub low_stock_threshold: i32,
+    /// The reorder suggestion fills up to this many units, 0 to 10000000; 30 unless set.
+    #[prost(int32, tag = "2")]
+    pub reorder_up_to: i32,
+}
+/// A span of time in which a resource may be booked.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Slot {
+    /// Made of start and warehouse; unique for the product.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The product, of kind RESOURCE.
+    #[prost(string, tag = "2")]
+    pub sku: ::prost::alloc::string::String,
+    /// Where it takes place.
+    #[prost(string, tag = "3")]
+    pub warehouse: ::prost::alloc::string::String,
+    /// When it begins; whole seconds.
+    #[prost(message, optional, tag = "4")]
+    pub start_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it ends, at most 31 days later.
+    #[prost(message, optional, tag = "5")]
+    pub end_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// How many may book it, 1 to 10000.
+    #[prost(int32, tag = "6")]
+    pub capacity: i32,
+    /// Places still free.
+    #[prost(int32, tag = "7")]
+    pub available: i32,
+}
+/// What warehouse staff found wrong, and the correction it asks for.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StockIssue {
+    /// Unique id, 32 hex digits.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The product.
+    #[prost(string, tag = "2")]
+    pub sku: ::prost::alloc::string::String,
+    /// The warehouse.
+    #[prost(string, tag = "3")]
+    pub warehouse: ::prost::alloc::string::String,
+    /// What is wrong.
+    #[prost(enumeration = "IssueKind", tag = "4")]
+    pub kind: i32,
+    /// Units.
+    #[prost(int32, tag = "5")]
+    pub quantity: i32,
+    /// What left instead, for MIS_PICK.
+    #[prost(string, tag = "6")]
+    pub picked_sku: ::prost::alloc::string::String,
+    /// What the reporter says.
+    #[prost(string, tag = "7")]
+    pub note: ::prost::alloc::string::String,
+    /// State.
+    #[prost(enumeration = "IssueState", tag = "8")]
+    pub state: i32,
+    /// Who reported it.
+    #[prost(string, tag = "9")]
+    pub reported_by: ::prost::alloc::string::String,
+    /// Who decided.
+    #[prost(string, tag = "10")]
+    pub decided_by: ::prost::alloc::string::String,
+    /// Why it was decided so.
+    #[prost(string, tag = "11")]
+    pub decision_note: ::prost::alloc::string::String,
+    /// When it was reported.
+    #[prost(message, optional, tag = "12")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// One product whose figures differ.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StockDifference {
+    /// The product.
+    #[prost(string, tag = "1")]
+    pub sku: ::prost::alloc::string::String,
+    /// Units of our ledger at the moment of the snapshot.
+    #[prost(int32, tag = "2")]
+    pub expected: i32,
+    /// Units that the warehouse counted.
+    #[prost(int32, tag = "3")]
+    pub observed: i32,
+    /// True when the ledger was corrected.
+    #[prost(bool, tag = "4")]
+    pub applied: bool,
+    /// Why it was not, such as STOCK_BELOW_RESERVED.
+    #[prost(string, tag = "5")]
+    pub refusal: ::prost::alloc::string::String,
+}
+/// The ledger of a warehouse against a snapshot of its system.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Reconciliation {
+    /// The warehouse.
+    #[prost(string, tag = "1")]
+    pub warehouse: ::prost::alloc::string::String,
+    /// The snapshot.
+    #[prost(string, tag = "2")]
+    pub snapshot_id: ::prost::alloc::string::String,
+    /// Its moment.
+    #[prost(message, optional, tag = "3")]
+    pub snapshot_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Products compared.
+    #[prost(int32, tag = "4")]
+    pub compared: i32,
+    /// Products whose figures agree.
+    #[prost(int32, tag = "5")]
+    pub matched: i32,
+    /// matched / compared in millionths; 995000 is the aim.
+    #[prost(int32, tag = "6")]
+    pub accuracy_ppm: i32,
+    /// Where they differ, by SKU; the difference observed minus expected is the proposed adjustment.
+    #[prost(message, repeated, tag = "7")]
+    pub differences: ::prost::alloc::vec::Vec<StockDifference>,
+}
+/// What a product is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ProductKind {
+    /// Goods.
+    Unspecified = 0,
+    /// Units that lie in warehouses.
+    Goods = 1,
+    /// Time slots of somebody or something, each with a capacity.
+    Resource = 2,
+}
+impl ProductKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PRODUCT_KIND_UNSPECIFIED",
+            Self::Goods => "PRODUCT_KIND_GOODS",
+            Self::Resource => "PRODUCT_KIND_RESOURCE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PRODUCT_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "PRODUCT_KIND_GOODS" => Some(Self::Goods),
+            "PRODUCT_KIND_RESOURCE" => Some(Self::Resource),
+            _ => None,
+        }
+    }
+}
+/// Whether a product may be bought now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Availability {
+    /// Not looked up.
+    Unspecified = 0,
+    /// Enough is there.
+    InStock = 1,
+    /// Something is there, less than the tenant's threshold.
+    LowStock = 2,
+    /// Nothing is there.
+    OutOfStock = 3,
+}
+impl Availability {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "AVAILABILITY_UNSPECIFIED",
+            Self::InStock => "AVAILABILITY_IN_STOCK",
+            Self::LowStock => "AVAILABILITY_LOW_STOCK",
+            Self::OutOfStock => "AVAILABILITY_OUT_OF_STOCK",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "AVAILABILITY_UNSPECIFIED" => Some(Self::Unspecified),
+            "AVAILABILITY_IN_STOCK" => Some(Self::InStock),
+            "AVAILABILITY_LOW_STOCK" => Some(Self::LowStock),
+            "AVAILABILITY_OUT_OF_STOCK" => Some(Self::OutOfStock),
+            _ => None,
+        }
+    }
 }
 /// State of a reservation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -161,6 +390,8 @@ pub enum ReservationState {
     Released = 4,
     /// Not confirmed in time and given back.
     Expired = 5,
+    /// Every unit belongs to a fulfillment of its warehouse.
+    Allocated = 6,
 }
 impl ReservationState {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -175,6 +406,7 @@ impl ReservationState {
             Self::Consumed => "RESERVATION_STATE_CONSUMED",
             Self::Released => "RESERVATION_STATE_RELEASED",
             Self::Expired => "RESERVATION_STATE_EXPIRED",
+            Self::Allocated => "RESERVATION_STATE_ALLOCATED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -186,8 +418,589 @@ impl ReservationState {
             "RESERVATION_STATE_CONSUMED" => Some(Self::Consumed),
             "RESERVATION_STATE_RELEASED" => Some(Self::Released),
             "RESERVATION_STATE_EXPIRED" => Some(Self::Expired),
+            "RESERVATION_STATE_ALLOCATED" => Some(Self::Allocated),
             _ => None,
         }
+    }
+}
+/// What is wrong with stock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum IssueKind {
+    /// Never sent.
+    Unspecified = 0,
+    /// Units cannot be sold.
+    Damaged = 1,
+    /// Units are not where they should be.
+    Missing = 2,
+    /// Units of another product left instead.
+    MisPick = 3,
+}
+impl IssueKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ISSUE_KIND_UNSPECIFIED",
+            Self::Damaged => "ISSUE_KIND_DAMAGED",
+            Self::Missing => "ISSUE_KIND_MISSING",
+            Self::MisPick => "ISSUE_KIND_MIS_PICK",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ISSUE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "ISSUE_KIND_DAMAGED" => Some(Self::Damaged),
+            "ISSUE_KIND_MISSING" => Some(Self::Missing),
+            "ISSUE_KIND_MIS_PICK" => Some(Self::MisPick),
+            _ => None,
+        }
+    }
+}
+/// What became of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum IssueState {
+    /// Never sent.
+    Unspecified = 0,
+    /// Waits for approval; stock is as it was.
+    Pending = 1,
+    /// Stock was corrected.
+    Approved = 2,
+    /// Stock stayed as it was.
+    Rejected = 3,
+}
+impl IssueState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ISSUE_STATE_UNSPECIFIED",
+            Self::Pending => "ISSUE_STATE_PENDING",
+            Self::Approved => "ISSUE_STATE_APPROVED",
+            Self::Rejected => "ISSUE_STATE_REJECTED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ISSUE_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "ISSUE_STATE_PENDING" => Some(Self::Pending),
+            "ISSUE_STATE_APPROVED" => Some(Self::Approved),
+            "ISSUE_STATE_REJECTED" => Some(Self::Rejected),
+            _ => None,
+        }
+    }
+}
+/// Request of ListStorefrontProducts.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListStorefrontProductsRequest {
+    /// Most entries of the page; default 50, at most 200.
+    #[prost(int32, tag = "1")]
+    pub page_size: i32,
+    /// Token of the page.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// A page of the storefront.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListStorefrontProductsResponse {
+    /// The products.
+    #[prost(message, repeated, tag = "1")]
+    pub products: ::prost::alloc::vec::Vec<Product>,
+    /// Token of the next page; empty at the end.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Request of SetPrice.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetPriceRequest {
+    /// The product.
+    #[prost(string, tag = "1")]
+    pub sku: ::prost::alloc::string::String,
+    /// The price, above zero.
+    #[prost(message, optional, tag = "2")]
+    pub price: ::core::option::Option<super::super::common::v1::Money>,
+    /// Version the change is based on; empty = whatever it is.
+    #[prost(string, tag = "3")]
+    pub etag: ::prost::alloc::string::String,
+}
+/// Request of DeleteProduct.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteProductRequest {
+    /// The product.
+    #[prost(string, tag = "1")]
+    pub sku: ::prost::alloc::string::String,
+    /// Version the change is based on; empty = whatever it is.
+    #[prost(string, tag = "2")]
+    pub etag: ::prost::alloc::string::String,
+}
+/// Generated client implementations.
+pub mod catalog_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// The storefront, and single changes of the catalog.
+    #[derive(Debug, Clone)]
+    pub struct CatalogServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl CatalogServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> CatalogServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> CatalogServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            CatalogServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// ListStorefrontProducts pages through what may be bought now, by SKU; what is out of stock is left out (INV-08).
+        pub async fn list_storefront_products(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListStorefrontProductsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListStorefrontProductsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.inventory.v1.CatalogService/ListStorefrontProducts",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.inventory.v1.CatalogService",
+                        "ListStorefrontProducts",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// SetPrice sets the price of one currency and leaves the others (INV-13). A stale etag is ABORTED ETAG_MISMATCH.
+        pub async fn set_price(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetPriceRequest>,
+        ) -> std::result::Result<tonic::Response<super::Product>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.inventory.v1.CatalogService/SetPrice",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("ordermesh.inventory.v1.CatalogService", "SetPrice"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// DeleteProduct takes a product out of sale; its stock, ledger and reservations stay, its SKU is not given again.
+        pub async fn delete_product(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteProductRequest>,
+        ) -> std::result::Result<tonic::Response<super::Product>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.inventory.v1.CatalogService/DeleteProduct",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.inventory.v1.CatalogService",
+                        "DeleteProduct",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod catalog_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with CatalogServiceServer.
+    #[async_trait]
+    pub trait CatalogService: std::marker::Send + std::marker::Sync + 'static {
+        /// ListStorefrontProducts pages through what may be bought now, by SKU; what is out of stock is left out (INV-08).
+        async fn list_storefront_products(
+            &self,
+            request: tonic::Request<super::ListStorefrontProductsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListStorefrontProductsResponse>,
+            tonic::Status,
+        >;
+        /// SetPrice sets the price of one currency and leaves the others (INV-13). A stale etag is ABORTED ETAG_MISMATCH.
+        async fn set_price(
+            &self,
+            request: tonic::Request<super::SetPriceRequest>,
+        ) -> std::result::Result<tonic::Response<super::Product>, tonic::Status>;
+        /// DeleteProduct takes a product out of sale; its stock, ledger and reservations stay, its SKU is not given again.
+        async fn delete_product(
+            &self,
+            request: tonic::Request<super::DeleteProductRequest>,
+        ) -> std::result::Result<tonic::Response<super::Product>, tonic::Status>;
+    }
+    /// The storefront, and single changes of the catalog.
+    #[derive(Debug)]
+    pub struct CatalogServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> CatalogServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for CatalogServiceServer<T>
+    where
+        T: CatalogService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/ordermesh.inventory.v1.CatalogService/ListStorefrontProducts" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListStorefrontProductsSvc<T: CatalogService>(pub Arc<T>);
+                    impl<
+                        T: CatalogService,
+                    > tonic::server::UnaryService<super::ListStorefrontProductsRequest>
+                    for ListStorefrontProductsSvc<T> {
+                        type Response = super::ListStorefrontProductsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListStorefrontProductsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CatalogService>::list_storefront_products(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListStorefrontProductsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.inventory.v1.CatalogService/SetPrice" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetPriceSvc<T: CatalogService>(pub Arc<T>);
+                    impl<
+                        T: CatalogService,
+                    > tonic::server::UnaryService<super::SetPriceRequest>
+                    for SetPriceSvc<T> {
+                        type Response = super::Product;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetPriceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CatalogService>::set_price(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetPriceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.inventory.v1.CatalogService/DeleteProduct" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteProductSvc<T: CatalogService>(pub Arc<T>);
+                    impl<
+                        T: CatalogService,
+                    > tonic::server::UnaryService<super::DeleteProductRequest>
+                    for DeleteProductSvc<T> {
+                        type Response = super::Product;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteProductRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CatalogService>::delete_product(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteProductSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for CatalogServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "ordermesh.inventory.v1.CatalogService";
+    impl<T> tonic::server::NamedService for CatalogServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
     }
 }
 /// A product was created or changed; copies are stale.
@@ -264,6 +1077,148 @@ pub struct StockAdjusted {
     /// Why.
     #[prost(string, tag = "5")]
     pub reason: ::prost::alloc::string::String,
+}
+/// A held reservation ends later.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StockReservationExtended {
+    /// The reservation.
+    #[prost(string, tag = "1")]
+    pub reservation_id: ::prost::alloc::string::String,
+    /// The order.
+    #[prost(string, tag = "2")]
+    pub order_id: ::prost::alloc::string::String,
+}
+/// A fulfillment works on units of a warehouse.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StockAllocated {
+    /// The reservation.
+    #[prost(string, tag = "1")]
+    pub reservation_id: ::prost::alloc::string::String,
+    /// The order.
+    #[prost(string, tag = "2")]
+    pub order_id: ::prost::alloc::string::String,
+    /// The warehouse.
+    #[prost(string, tag = "3")]
+    pub warehouse: ::prost::alloc::string::String,
+    /// The fulfillment.
+    #[prost(string, tag = "4")]
+    pub fulfillment_id: ::prost::alloc::string::String,
+}
+/// What may be sold of a product changed; several changes within a moment are one event with the last figures.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StockChanged {
+    /// The product.
+    #[prost(string, tag = "1")]
+    pub sku: ::prost::alloc::string::String,
+    /// Units that may be sold now.
+    #[prost(int32, tag = "2")]
+    pub available: i32,
+    /// The same by warehouse.
+    #[prost(message, repeated, tag = "3")]
+    pub levels: ::prost::alloc::vec::Vec<StockLevel>,
+}
+/// A product fell below the tenant's threshold; not said again until it recovers.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LowStock {
+    /// The product.
+    #[prost(string, tag = "1")]
+    pub sku: ::prost::alloc::string::String,
+    /// Units that may be sold now.
+    #[prost(int32, tag = "2")]
+    pub available: i32,
+    /// The threshold.
+    #[prost(int32, tag = "3")]
+    pub threshold: i32,
+    /// Units to order.
+    #[prost(int32, tag = "4")]
+    pub reorder_quantity: i32,
+}
+/// A product that was sold out may be sold again.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackInStock {
+    /// The product.
+    #[prost(string, tag = "1")]
+    pub sku: ::prost::alloc::string::String,
+    /// Units that may be sold now.
+    #[prost(int32, tag = "2")]
+    pub available: i32,
+}
+/// Units moved from one warehouse to another.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StockTransferred {
+    /// The product.
+    #[prost(string, tag = "1")]
+    pub sku: ::prost::alloc::string::String,
+    /// Where they were.
+    #[prost(string, tag = "2")]
+    pub from_warehouse: ::prost::alloc::string::String,
+    /// Where they are.
+    #[prost(string, tag = "3")]
+    pub to_warehouse: ::prost::alloc::string::String,
+    /// Units.
+    #[prost(int32, tag = "4")]
+    pub quantity: i32,
+    /// Why.
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// Somebody reported what is wrong with stock.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StockIssueReported {
+    /// The product.
+    #[prost(string, tag = "1")]
+    pub sku: ::prost::alloc::string::String,
+    /// The report.
+    #[prost(string, tag = "2")]
+    pub issue_id: ::prost::alloc::string::String,
+    /// The warehouse.
+    #[prost(string, tag = "3")]
+    pub warehouse: ::prost::alloc::string::String,
+}
+/// A report was approved or rejected.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StockIssueDecided {
+    /// The product.
+    #[prost(string, tag = "1")]
+    pub sku: ::prost::alloc::string::String,
+    /// The report.
+    #[prost(string, tag = "2")]
+    pub issue_id: ::prost::alloc::string::String,
+    /// True when stock was corrected.
+    #[prost(bool, tag = "3")]
+    pub approved: bool,
+}
+/// A warehouse's count differs from the ledger.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InventoryDiscrepancyFound {
+    /// The warehouse.
+    #[prost(string, tag = "1")]
+    pub warehouse: ::prost::alloc::string::String,
+    /// The snapshot.
+    #[prost(string, tag = "2")]
+    pub snapshot_id: ::prost::alloc::string::String,
+    /// Products compared.
+    #[prost(int32, tag = "3")]
+    pub compared: i32,
+    /// Products whose figures agree.
+    #[prost(int32, tag = "4")]
+    pub matched: i32,
+    /// Share that agrees, in millionths.
+    #[prost(int32, tag = "5")]
+    pub accuracy_ppm: i32,
+}
+/// Other units are set aside for the order than before.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StockReservationResized {
+    /// The reservation.
+    #[prost(string, tag = "1")]
+    pub reservation_id: ::prost::alloc::string::String,
+    /// The order.
+    #[prost(string, tag = "2")]
+    pub order_id: ::prost::alloc::string::String,
+    /// What is set aside where from now on.
+    #[prost(message, repeated, tag = "3")]
+    pub allocations: ::prost::alloc::vec::Vec<Allocation>,
 }
 /// Request of CreateProduct.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -619,7 +1574,7 @@ pub mod product_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// ListProducts pages through the catalog by SKU.
+        /// ListProducts pages through all products by SKU, sold out or not; customers see the storefront (INV-08).
         pub async fn list_products(
             &mut self,
             request: impl tonic::IntoRequest<super::ListProductsRequest>,
@@ -709,7 +1664,7 @@ pub mod product_service_server {
             &self,
             request: tonic::Request<super::GetProductRequest>,
         ) -> std::result::Result<tonic::Response<super::Product>, tonic::Status>;
-        /// ListProducts pages through the catalog by SKU.
+        /// ListProducts pages through all products by SKU, sold out or not; customers see the storefront (INV-08).
         async fn list_products(
             &self,
             request: tonic::Request<super::ListProductsRequest>,
@@ -2618,6 +3573,2963 @@ pub mod reservation_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "ordermesh.inventory.v1.ReservationService";
     impl<T> tonic::server::NamedService for ReservationServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Request of AllocateReservation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AllocateReservationRequest {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// The warehouse.
+    #[prost(string, tag = "2")]
+    pub warehouse: ::prost::alloc::string::String,
+    /// The fulfillment.
+    #[prost(string, tag = "3")]
+    pub fulfillment_id: ::prost::alloc::string::String,
+}
+/// Request of ExtendReservation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExtendReservationRequest {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// How long it is held from now on, seconds, 1 to 604800.
+    #[prost(int32, tag = "2")]
+    pub hold_s: i32,
+}
+/// Request of ResizeReservation.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ResizeReservationRequest {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// All that the order needs from now on.
+    #[prost(message, repeated, tag = "2")]
+    pub lines: ::prost::alloc::vec::Vec<DemandLine>,
+    /// One SKU may come from several warehouses.
+    #[prost(bool, tag = "3")]
+    pub split: bool,
+    /// Rises with every wish about the order, from 1; the same again changes nothing.
+    #[prost(int32, tag = "4")]
+    pub revision: i32,
+}
+/// Request of ListReservations.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListReservationsRequest {
+    /// Most entries of the page; default 50, at most 200.
+    #[prost(int32, tag = "1")]
+    pub page_size: i32,
+    /// Token of the page.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Only those in this state.
+    #[prost(enumeration = "ReservationState", tag = "3")]
+    pub state: i32,
+    /// Only those with units of this product.
+    #[prost(string, tag = "4")]
+    pub sku: ::prost::alloc::string::String,
+}
+/// A page of reservations.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListReservationsResponse {
+    /// By order.
+    #[prost(message, repeated, tag = "1")]
+    pub reservations: ::prost::alloc::vec::Vec<Reservation>,
+    /// Token of the next page; empty at the end.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Generated client implementations.
+pub mod reservation_desk_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Reservations beyond reserve, confirm, consume and release.
+    #[derive(Debug, Clone)]
+    pub struct ReservationDeskServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl ReservationDeskServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> ReservationDeskServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ReservationDeskServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ReservationDeskServiceClient::new(
+                InterceptedService::new(inner, interceptor),
+            )
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// AllocateReservation binds the units of a warehouse to a fulfillment (INV-04); the same again changes nothing. One that is not confirmed is FAILED_PRECONDITION RESERVATION_NOT_CONFIRMED.
+        pub async fn allocate_reservation(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AllocateReservationRequest>,
+        ) -> std::result::Result<tonic::Response<super::Reservation>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.inventory.v1.ReservationDeskService/AllocateReservation",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.inventory.v1.ReservationDeskService",
+                        "AllocateReservation",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// ExtendReservation lets a HELD reservation end later, never earlier.
+        pub async fn extend_reservation(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExtendReservationRequest>,
+        ) -> std::result::Result<tonic::Response<super::Reservation>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.inventory.v1.ReservationDeskService/ExtendReservation",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.inventory.v1.ReservationDeskService",
+                        "ExtendReservation",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// ResizeReservation sets other units aside for the order, all of them or no change (ORD-05). A revision below the last one is FAILED_PRECONDITION RESERVATION_REVISION_STALE, so that what comes late changes nothing; once units have left it is RESERVATION_IN_FULFILLMENT.
+        pub async fn resize_reservation(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResizeReservationRequest>,
+        ) -> std::result::Result<tonic::Response<super::Reservation>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.inventory.v1.ReservationDeskService/ResizeReservation",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.inventory.v1.ReservationDeskService",
+                        "ResizeReservation",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// ListReservations pages through reservations, by order.
+        pub async fn list_reservations(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListReservationsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListReservationsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.inventory.v1.ReservationDeskService/ListReservations",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.inventory.v1.ReservationDeskService",
+                        "ListReservations",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod reservation_desk_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with ReservationDeskServiceServer.
+    #[async_trait]
+    pub trait ReservationDeskService: std::marker::Send + std::marker::Sync + 'static {
+        /// AllocateReservation binds the units of a warehouse to a fulfillment (INV-04); the same again changes nothing. One that is not confirmed is FAILED_PRECONDITION RESERVATION_NOT_CONFIRMED.
+        async fn allocate_reservation(
+            &self,
+            request: tonic::Request<super::AllocateReservationRequest>,
+        ) -> std::result::Result<tonic::Response<super::Reservation>, tonic::Status>;
+        /// ExtendReservation lets a HELD reservation end later, never earlier.
+        async fn extend_reservation(
+            &self,
+            request: tonic::Request<super::ExtendReservationRequest>,
+        ) -> std::result::Result<tonic::Response<super::Reservation>, tonic::Status>;
+        /// ResizeReservation sets other units aside for the order, all of them or no change (ORD-05). A revision below the last one is FAILED_PRECONDITION RESERVATION_REVISION_STALE, so that what comes late changes nothing; once units have left it is RESERVATION_IN_FULFILLMENT.
+        async fn resize_reservation(
+            &self,
+            request: tonic::Request<super::ResizeReservationRequest>,
+        ) -> std::result::Result<tonic::Response<super::Reservation>, tonic::Status>;
+        /// ListReservations pages through reservations, by order.
+        async fn list_reservations(
+            &self,
+            request: tonic::Request<super::ListReservationsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListReservationsResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Reservations beyond reserve, confirm, consume and release.
+    #[derive(Debug)]
+    pub struct ReservationDeskServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> ReservationDeskServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>>
+    for ReservationDeskServiceServer<T>
+    where
+        T: ReservationDeskService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/ordermesh.inventory.v1.ReservationDeskService/AllocateReservation" => {
+                    #[allow(non_camel_case_types)]
+                    struct AllocateReservationSvc<T: ReservationDeskService>(pub Arc<T>);
+                    impl<
+                        T: ReservationDeskService,
+                    > tonic::server::UnaryService<super::AllocateReservationRequest>
+                    for AllocateReservationSvc<T> {
+                        type Response = super::Reservation;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AllocateReservationRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ReservationDeskService>::allocate_reservation(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AllocateReservationSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.inventory.v1.ReservationDeskService/ExtendReservation" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExtendReservationSvc<T: ReservationDeskService>(pub Arc<T>);
+                    impl<
+                        T: ReservationDeskService,
+                    > tonic::server::UnaryService<super::ExtendReservationRequest>
+                    for ExtendReservationSvc<T> {
+                        type Response = super::Reservation;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ExtendReservationRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ReservationDeskService>::extend_reservation(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExtendReservationSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.inventory.v1.ReservationDeskService/ResizeReservation" => {
+                    #[allow(non_camel_case_types)]
+                    struct ResizeReservationSvc<T: ReservationDeskService>(pub Arc<T>);
+                    impl<
+                        T: ReservationDeskService,
+                    > tonic::server::UnaryService<super::ResizeReservationRequest>
+                    for ResizeReservationSvc<T> {
+                        type Response = super::Reservation;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResizeReservationRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ReservationDeskService>::resize_reservation(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ResizeReservationSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.inventory.v1.ReservationDeskService/ListReservations" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListReservationsSvc<T: ReservationDeskService>(pub Arc<T>);
+                    impl<
+                        T: ReservationDeskService,
+                    > tonic::server::UnaryService<super::ListReservationsRequest>
+                    for ListReservationsSvc<T> {
+                        type Response = super::ListReservationsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListReservationsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ReservationDeskService>::list_reservations(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListReservationsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for ReservationDeskServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "ordermesh.inventory.v1.ReservationDeskService";
+    impl<T> tonic::server::NamedService for ReservationDeskServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Request of CreateSlot.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateSlotRequest {
+    /// The slot.
+    #[prost(message, optional, tag = "1")]
+    pub slot: ::core::option::Option<Slot>,
+}
+/// Request of ListSlots.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListSlotsRequest {
+    /// The product.
+    #[prost(string, tag = "1")]
+    pub sku: ::prost::alloc::string::String,
+    /// Most entries of the page; default 50, at most 200.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// Token of the page.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Only those with a place left.
+    #[prost(bool, tag = "4")]
+    pub free: bool,
+}
+/// A page of slots.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSlotsResponse {
+    /// By start.
+    #[prost(message, repeated, tag = "1")]
+    pub slots: ::prost::alloc::vec::Vec<Slot>,
+    /// Token of the next page; empty at the end.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Generated client implementations.
+pub mod slot_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Resources that are booked by time (INV-17).
+    #[derive(Debug, Clone)]
+    pub struct SlotServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl SlotServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> SlotServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> SlotServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            SlotServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// CreateSlot opens a span of time of a resource; ReserveStock with its id books it. Overlapping ones at a place are FAILED_PRECONDITION SLOT_OVERLAPS.
+        pub async fn create_slot(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateSlotRequest>,
+        ) -> std::result::Result<tonic::Response<super::Slot>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.inventory.v1.SlotService/CreateSlot",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("ordermesh.inventory.v1.SlotService", "CreateSlot"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// ListSlots pages through the slots of a resource that have not begun, by start.
+        pub async fn list_slots(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListSlotsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSlotsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.inventory.v1.SlotService/ListSlots",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("ordermesh.inventory.v1.SlotService", "ListSlots"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod slot_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with SlotServiceServer.
+    #[async_trait]
+    pub trait SlotService: std::marker::Send + std::marker::Sync + 'static {
+        /// CreateSlot opens a span of time of a resource; ReserveStock with its id books it. Overlapping ones at a place are FAILED_PRECONDITION SLOT_OVERLAPS.
+        async fn create_slot(
+            &self,
+            request: tonic::Request<super::CreateSlotRequest>,
+        ) -> std::result::Result<tonic::Response<super::Slot>, tonic::Status>;
+        /// ListSlots pages through the slots of a resource that have not begun, by start.
+        async fn list_slots(
+            &self,
+            request: tonic::Request<super::ListSlotsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSlotsResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Resources that are booked by time (INV-17).
+    #[derive(Debug)]
+    pub struct SlotServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> SlotServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for SlotServiceServer<T>
+    where
+        T: SlotService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/ordermesh.inventory.v1.SlotService/CreateSlot" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateSlotSvc<T: SlotService>(pub Arc<T>);
+                    impl<
+                        T: SlotService,
+                    > tonic::server::UnaryService<super::CreateSlotRequest>
+                    for CreateSlotSvc<T> {
+                        type Response = super::Slot;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateSlotRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SlotService>::create_slot(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateSlotSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.inventory.v1.SlotService/ListSlots" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSlotsSvc<T: SlotService>(pub Arc<T>);
+                    impl<
+                        T: SlotService,
+                    > tonic::server::UnaryService<super::ListSlotsRequest>
+                    for ListSlotsSvc<T> {
+                        type Response = super::ListSlotsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListSlotsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SlotService>::list_slots(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSlotsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for SlotServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "ordermesh.inventory.v1.SlotService";
+    impl<T> tonic::server::NamedService for SlotServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Request of ReportIssue.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReportIssueRequest {
+    /// The product.
+    #[prost(string, tag = "1")]
+    pub sku: ::prost::alloc::string::String,
+    /// The warehouse.
+    #[prost(string, tag = "2")]
+    pub warehouse: ::prost::alloc::string::String,
+    /// What is wrong.
+    #[prost(enumeration = "IssueKind", tag = "3")]
+    pub kind: i32,
+    /// Units, 1 to 1000000.
+    #[prost(int32, tag = "4")]
+    pub quantity: i32,
+    /// What left instead; for MIS_PICK only.
+    #[prost(string, tag = "5")]
+    pub picked_sku: ::prost::alloc::string::String,
+    /// What the reporter says, 1 to 500 characters.
+    #[prost(string, tag = "6")]
+    pub note: ::prost::alloc::string::String,
+}
+/// Request of ListIssues.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListIssuesRequest {
+    /// Most entries of the page; default 50, at most 200.
+    #[prost(int32, tag = "1")]
+    pub page_size: i32,
+    /// Token of the page.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Only those in this state.
+    #[prost(enumeration = "IssueState", tag = "3")]
+    pub state: i32,
+}
+/// A page of reports.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListIssuesResponse {
+    /// Newest first.
+    #[prost(message, repeated, tag = "1")]
+    pub issues: ::prost::alloc::vec::Vec<StockIssue>,
+    /// Token of the next page; empty at the end.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Request of ApproveIssue.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApproveIssueRequest {
+    /// The report.
+    #[prost(string, tag = "1")]
+    pub issue_id: ::prost::alloc::string::String,
+    /// Why, up to 500 characters.
+    #[prost(string, tag = "2")]
+    pub note: ::prost::alloc::string::String,
+}
+/// Request of RejectIssue.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RejectIssueRequest {
+    /// The report.
+    #[prost(string, tag = "1")]
+    pub issue_id: ::prost::alloc::string::String,
+    /// Why, 1 to 500 characters.
+    #[prost(string, tag = "2")]
+    pub note: ::prost::alloc::string::String,
+}
+/// Request of RestockUnits.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RestockUnitsRequest {
+    /// The product.
+    #[prost(string, tag = "1")]
+    pub sku: ::prost::alloc::string::String,
+    /// The warehouse.
+    #[prost(string, tag = "2")]
+    pub warehouse: ::prost::alloc::string::String,
+    /// Units, 1 to 1000000.
+    #[prost(int32, tag = "3")]
+    pub quantity: i32,
+    /// What becomes of them.
+    #[prost(enumeration = "Disposition", tag = "4")]
+    pub disposition: i32,
+    /// The return they came with, 1 to 200 characters.
+    #[prost(string, tag = "5")]
+    pub reference: ::prost::alloc::string::String,
+}
+/// Request of RebuildStock.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RebuildStockRequest {
+    /// The product.
+    #[prost(string, tag = "1")]
+    pub sku: ::prost::alloc::string::String,
+}
+/// Response of RebuildStock.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RebuildStockResponse {
+    /// The stock after it.
+    #[prost(message, optional, tag = "1")]
+    pub stock: ::core::option::Option<Stock>,
+    /// Warehouses whose figures were wrong.
+    #[prost(int32, tag = "2")]
+    pub corrected: i32,
+}
+/// What a warehouse counted of one product.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Observation {
+    /// The product.
+    #[prost(string, tag = "1")]
+    pub sku: ::prost::alloc::string::String,
+    /// Units that are there, 0 to 1000000000.
+    #[prost(int32, tag = "2")]
+    pub on_hand: i32,
+}
+/// Request of IngestWmsSnapshot.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct IngestWmsSnapshotRequest {
+    /// The warehouse.
+    #[prost(string, tag = "1")]
+    pub warehouse: ::prost::alloc::string::String,
+    /// Unique in the tenant, 1 to 64 of A-Z, a-z, 0-9, dot, hyphen, underscore.
+    #[prost(string, tag = "2")]
+    pub snapshot_id: ::prost::alloc::string::String,
+    /// When it was counted; not in the future.
+    #[prost(message, optional, tag = "3")]
+    pub snapshot_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// 1 to 20000 products, each once; a product that is left out was not counted.
+    #[prost(message, repeated, tag = "4")]
+    pub observations: ::prost::alloc::vec::Vec<Observation>,
+}
+/// Request of ReconcileStock.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReconcileStockRequest {
+    /// The warehouse.
+    #[prost(string, tag = "1")]
+    pub warehouse: ::prost::alloc::string::String,
+    /// Correct the ledger where no promise forbids it.
+    #[prost(bool, tag = "2")]
+    pub apply: bool,
+}
+/// What becomes of returned units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Disposition {
+    /// Never sent.
+    Unspecified = 0,
+    /// They are sold again.
+    Restock = 1,
+    /// They are not.
+    Damaged = 2,
+}
+impl Disposition {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DISPOSITION_UNSPECIFIED",
+            Self::Restock => "DISPOSITION_RESTOCK",
+            Self::Damaged => "DISPOSITION_DAMAGED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DISPOSITION_UNSPECIFIED" => Some(Self::Unspecified),
+            "DISPOSITION_RESTOCK" => Some(Self::Restock),
+            "DISPOSITION_DAMAGED" => Some(Self::Damaged),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod stock_control_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Keeps the figures true: reports, restocking, counts, reconciliation.
+    #[derive(Debug, Clone)]
+    pub struct StockControlServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl StockControlServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> StockControlServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> StockControlServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            StockControlServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// ReportIssue says what is wrong with stock; nothing changes until somebody approves (INV-12).
+        pub async fn report_issue(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReportIssueRequest>,
+        ) -> std::result::Result<tonic::Response<super::StockIssue>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.inventory.v1.StockControlService/ReportIssue",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.inventory.v1.StockControlService",
+                        "ReportIssue",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// ListIssues pages through reports, newest first.
+        pub async fn list_issues(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListIssuesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListIssuesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.inventory.v1.StockControlService/ListIssues",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.inventory.v1.StockControlService",
+                        "ListIssues",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// ApproveIssue corrects stock as the report asks. Below what is reserved is FAILED_PRECONDITION STOCK_BELOW_RESERVED; a rejected one is FAILED_PRECONDITION ISSUE_DECIDED.
+        pub async fn approve_issue(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ApproveIssueRequest>,
+        ) -> std::result::Result<tonic::Response<super::StockIssue>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.inventory.v1.StockControlService/ApproveIssue",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.inventory.v1.StockControlService",
+                        "ApproveIssue",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// RejectIssue leaves stock as it is. An approved one is FAILED_PRECONDITION ISSUE_DECIDED.
+        pub async fn reject_issue(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RejectIssueRequest>,
+        ) -> std::result::Result<tonic::Response<super::StockIssue>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.inventory.v1.StockControlService/RejectIssue",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.inventory.v1.StockControlService",
+                        "RejectIssue",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// RestockUnits takes returned units in: RESTOCK raises on_hand, DAMAGED only leaves a line (INV-15).
+        pub async fn restock_units(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RestockUnitsRequest>,
+        ) -> std::result::Result<tonic::Response<super::StockLevel>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.inventory.v1.StockControlService/RestockUnits",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.inventory.v1.StockControlService",
+                        "RestockUnits",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// RebuildStock sets the figures of a product to the sums of its ledger (INV-09).
+        pub async fn rebuild_stock(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RebuildStockRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RebuildStockResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.inventory.v1.StockControlService/RebuildStock",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.inventory.v1.StockControlService",
+                        "RebuildStock",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// IngestWmsSnapshot stores what a warehouse's system counted as observations, and compares; stock and reservations stay as they are (INV-11). The same snapshot again changes nothing.
+        pub async fn ingest_wms_snapshot(
+            &mut self,
+            request: impl tonic::IntoRequest<super::IngestWmsSnapshotRequest>,
+        ) -> std::result::Result<tonic::Response<super::Reconciliation>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.inventory.v1.StockControlService/IngestWmsSnapshot",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.inventory.v1.StockControlService",
+                        "IngestWmsSnapshot",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// ReconcileStock compares the ledger of a warehouse with its newest snapshot and, when asked, corrects the ledger (INV-10). No snapshot is FAILED_PRECONDITION NO_SNAPSHOT.
+        pub async fn reconcile_stock(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReconcileStockRequest>,
+        ) -> std::result::Result<tonic::Response<super::Reconciliation>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.inventory.v1.StockControlService/ReconcileStock",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.inventory.v1.StockControlService",
+                        "ReconcileStock",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod stock_control_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with StockControlServiceServer.
+    #[async_trait]
+    pub trait StockControlService: std::marker::Send + std::marker::Sync + 'static {
+        /// ReportIssue says what is wrong with stock; nothing changes until somebody approves (INV-12).
+        async fn report_issue(
+            &self,
+            request: tonic::Request<super::ReportIssueRequest>,
+        ) -> std::result::Result<tonic::Response<super::StockIssue>, tonic::Status>;
+        /// ListIssues pages through reports, newest first.
+        async fn list_issues(
+            &self,
+            request: tonic::Request<super::ListIssuesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListIssuesResponse>,
+            tonic::Status,
+        >;
+        /// ApproveIssue corrects stock as the report asks. Below what is reserved is FAILED_PRECONDITION STOCK_BELOW_RESERVED; a rejected one is FAILED_PRECONDITION ISSUE_DECIDED.
+        async fn approve_issue(
+            &self,
+            request: tonic::Request<super::ApproveIssueRequest>,
+        ) -> std::result::Result<tonic::Response<super::StockIssue>, tonic::Status>;
+        /// RejectIssue leaves stock as it is. An approved one is FAILED_PRECONDITION ISSUE_DECIDED.
+        async fn reject_issue(
+            &self,
+            request: tonic::Request<super::RejectIssueRequest>,
+        ) -> std::result::Result<tonic::Response<super::StockIssue>, tonic::Status>;
+        /// RestockUnits takes returned units in: RESTOCK raises on_hand, DAMAGED only leaves a line (INV-15).
+        async fn restock_units(
+            &self,
+            request: tonic::Request<super::RestockUnitsRequest>,
+        ) -> std::result::Result<tonic::Response<super::StockLevel>, tonic::Status>;
+        /// RebuildStock sets the figures of a product to the sums of its ledger (INV-09).
+        async fn rebuild_stock(
+            &self,
+            request: tonic::Request<super::RebuildStockRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RebuildStockResponse>,
+            tonic::Status,
+        >;
+        /// IngestWmsSnapshot stores what a warehouse's system counted as observations, and compares; stock and reservations stay as they are (INV-11). The same snapshot again changes nothing.
+        async fn ingest_wms_snapshot(
+            &self,
+            request: tonic::Request<super::IngestWmsSnapshotRequest>,
+        ) -> std::result::Result<tonic::Response<super::Reconciliation>, tonic::Status>;
+        /// ReconcileStock compares the ledger of a warehouse with its newest snapshot and, when asked, corrects the ledger (INV-10). No snapshot is FAILED_PRECONDITION NO_SNAPSHOT.
+        async fn reconcile_stock(
+            &self,
+            request: tonic::Request<super::ReconcileStockRequest>,
+        ) -> std::result::Result<tonic::Response<super::Reconciliation>, tonic::Status>;
+    }
+    /// Keeps the figures true: reports, restocking, counts, reconciliation.
+    #[derive(Debug)]
+    pub struct StockControlServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> StockControlServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for StockControlServiceServer<T>
+    where
+        T: StockControlService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/ordermesh.inventory.v1.StockControlService/ReportIssue" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReportIssueSvc<T: StockControlService>(pub Arc<T>);
+                    impl<
+                        T: StockControlService,
+                    > tonic::server::UnaryService<super::ReportIssueRequest>
+                    for ReportIssueSvc<T> {
+                        type Response = super::StockIssue;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReportIssueRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as StockControlService>::report_issue(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReportIssueSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.inventory.v1.StockControlService/ListIssues" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListIssuesSvc<T: StockControlService>(pub Arc<T>);
+                    impl<
+                        T: StockControlService,
+                    > tonic::server::UnaryService<super::ListIssuesRequest>
+                    for ListIssuesSvc<T> {
+                        type Response = super::ListIssuesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListIssuesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as StockControlService>::list_issues(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListIssuesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.inventory.v1.StockControlService/ApproveIssue" => {
+                    #[allow(non_camel_case_types)]
+                    struct ApproveIssueSvc<T: StockControlService>(pub Arc<T>);
+                    impl<
+                        T: StockControlService,
+                    > tonic::server::UnaryService<super::ApproveIssueRequest>
+                    for ApproveIssueSvc<T> {
+                        type Response = super::StockIssue;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ApproveIssueRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as StockControlService>::approve_issue(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ApproveIssueSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.inventory.v1.StockControlService/RejectIssue" => {
+                    #[allow(non_camel_case_types)]
+                    struct RejectIssueSvc<T: StockControlService>(pub Arc<T>);
+                    impl<
+                        T: StockControlService,
+                    > tonic::server::UnaryService<super::RejectIssueRequest>
+                    for RejectIssueSvc<T> {
+                        type Response = super::StockIssue;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RejectIssueRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as StockControlService>::reject_issue(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RejectIssueSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.inventory.v1.StockControlService/RestockUnits" => {
+                    #[allow(non_camel_case_types)]
+                    struct RestockUnitsSvc<T: StockControlService>(pub Arc<T>);
+                    impl<
+                        T: StockControlService,
+                    > tonic::server::UnaryService<super::RestockUnitsRequest>
+                    for RestockUnitsSvc<T> {
+                        type Response = super::StockLevel;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RestockUnitsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as StockControlService>::restock_units(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RestockUnitsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.inventory.v1.StockControlService/RebuildStock" => {
+                    #[allow(non_camel_case_types)]
+                    struct RebuildStockSvc<T: StockControlService>(pub Arc<T>);
+                    impl<
+                        T: StockControlService,
+                    > tonic::server::UnaryService<super::RebuildStockRequest>
+                    for RebuildStockSvc<T> {
+                        type Response = super::RebuildStockResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RebuildStockRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as StockControlService>::rebuild_stock(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RebuildStockSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.inventory.v1.StockControlService/IngestWmsSnapshot" => {
+                    #[allow(non_camel_case_types)]
+                    struct IngestWmsSnapshotSvc<T: StockControlService>(pub Arc<T>);
+                    impl<
+                        T: StockControlService,
+                    > tonic::server::UnaryService<super::IngestWmsSnapshotRequest>
+                    for IngestWmsSnapshotSvc<T> {
+                        type Response = super::Reconciliation;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::IngestWmsSnapshotRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as StockControlService>::ingest_wms_snapshot(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = IngestWmsSnapshotSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.inventory.v1.StockControlService/ReconcileStock" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReconcileStockSvc<T: StockControlService>(pub Arc<T>);
+                    impl<
+                        T: StockControlService,
+                    > tonic::server::UnaryService<super::ReconcileStockRequest>
+                    for ReconcileStockSvc<T> {
+                        type Response = super::Reconciliation;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReconcileStockRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as StockControlService>::reconcile_stock(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReconcileStockSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for StockControlServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "ordermesh.inventory.v1.StockControlService";
+    impl<T> tonic::server::NamedService for StockControlServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Request of SetSafetyStock.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetSafetyStockRequest {
+    /// The product.
+    #[prost(string, tag = "1")]
+    pub sku: ::prost::alloc::string::String,
+    /// The warehouse.
+    #[prost(string, tag = "2")]
+    pub warehouse: ::prost::alloc::string::String,
+    /// Units to keep back, 0 to 1000000.
+    #[prost(int32, tag = "3")]
+    pub safety: i32,
+}
+/// Request of TransferStock.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TransferStockRequest {
+    /// The product.
+    #[prost(string, tag = "1")]
+    pub sku: ::prost::alloc::string::String,
+    /// Where the units are.
+    #[prost(string, tag = "2")]
+    pub from_warehouse: ::prost::alloc::string::String,
+    /// Where they go.
+    #[prost(string, tag = "3")]
+    pub to_warehouse: ::prost::alloc::string::String,
+    /// Units, 1 to 1000000.
+    #[prost(int32, tag = "4")]
+    pub quantity: i32,
+    /// Why, 1 to 200 characters.
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// Request of BatchGetStock.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BatchGetStockRequest {
+    /// 1 to 100 SKUs.
+    #[prost(string, repeated, tag = "1")]
+    pub skus: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Response of BatchGetStock.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BatchGetStockResponse {
+    /// Those that exist, by SKU.
+    #[prost(message, repeated, tag = "1")]
+    pub stocks: ::prost::alloc::vec::Vec<Stock>,
+}
+/// Request of ListStock.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListStockRequest {
+    /// Most entries of the page; default 50, at most 200.
+    #[prost(int32, tag = "1")]
+    pub page_size: i32,
+    /// Token of the page.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Only what is below the tenant's threshold.
+    #[prost(bool, tag = "3")]
+    pub low: bool,
+}
+/// A page of stock.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListStockResponse {
+    /// By SKU.
+    #[prost(message, repeated, tag = "1")]
+    pub stocks: ::prost::alloc::vec::Vec<Stock>,
+    /// Token of the next page; empty at the end.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Request of WatchStock.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchStockRequest {
+    /// The product.
+    #[prost(string, tag = "1")]
+    pub sku: ::prost::alloc::string::String,
+    /// Version the caller has already; it is not sent again (Last-Event-ID).
+    #[prost(string, tag = "2")]
+    pub etag: ::prost::alloc::string::String,
+}
+/// Request of GetInventorySettings.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetInventorySettingsRequest {}
+/// Request of UpdateInventorySettings.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateInventorySettingsRequest {
+    /// The whole settings.
+    #[prost(message, optional, tag = "1")]
+    pub settings: ::core::option::Option<InventorySettings>,
+}
+/// Generated client implementations.
+pub mod stock_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Stock as a whole: safety stock, transfers, lists, live figures, settings.
+    #[derive(Debug, Clone)]
+    pub struct StockServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl StockServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> StockServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> StockServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            StockServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// SetSafetyStock keeps units of a warehouse back from sale (INV-02).
+        pub async fn set_safety_stock(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetSafetyStockRequest>,
+        ) -> std::result::Result<tonic::Response<super::StockLevel>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.inventory.v1.StockService/SetSafetyStock",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.inventory.v1.StockService",
+                        "SetSafetyStock",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// TransferStock moves units between two warehouses with one pair of ledger lines (INV-05). Promised units stay: FAILED_PRECONDITION STOCK_BELOW_RESERVED.
+        pub async fn transfer_stock(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TransferStockRequest>,
+        ) -> std::result::Result<tonic::Response<super::Stock>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.inventory.v1.StockService/TransferStock",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.inventory.v1.StockService",
+                        "TransferStock",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// BatchGetStock returns what may be sold of up to 100 products; unknown ones are left out.
+        pub async fn batch_get_stock(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BatchGetStockRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BatchGetStockResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.inventory.v1.StockService/BatchGetStock",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.inventory.v1.StockService",
+                        "BatchGetStock",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// ListStock pages through the stock of all goods by SKU.
+        pub async fn list_stock(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListStockRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListStockResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.inventory.v1.StockService/ListStock",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("ordermesh.inventory.v1.StockService", "ListStock"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// WatchStock sends the stock of a product now and after every change, until the caller leaves (INV-06).
+        pub async fn watch_stock(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchStockRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::Stock>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.inventory.v1.StockService/WatchStock",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("ordermesh.inventory.v1.StockService", "WatchStock"),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// GetInventorySettings returns when stock is low (INV-07).
+        pub async fn get_inventory_settings(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetInventorySettingsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::InventorySettings>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.inventory.v1.StockService/GetInventorySettings",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.inventory.v1.StockService",
+                        "GetInventorySettings",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// UpdateInventorySettings says when stock is low; it counts from the next change of a product on.
+        pub async fn update_inventory_settings(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateInventorySettingsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::InventorySettings>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.inventory.v1.StockService/UpdateInventorySettings",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.inventory.v1.StockService",
+                        "UpdateInventorySettings",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod stock_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with StockServiceServer.
+    #[async_trait]
+    pub trait StockService: std::marker::Send + std::marker::Sync + 'static {
+        /// SetSafetyStock keeps units of a warehouse back from sale (INV-02).
+        async fn set_safety_stock(
+            &self,
+            request: tonic::Request<super::SetSafetyStockRequest>,
+        ) -> std::result::Result<tonic::Response<super::StockLevel>, tonic::Status>;
+        /// TransferStock moves units between two warehouses with one pair of ledger lines (INV-05). Promised units stay: FAILED_PRECONDITION STOCK_BELOW_RESERVED.
+        async fn transfer_stock(
+            &self,
+            request: tonic::Request<super::TransferStockRequest>,
+        ) -> std::result::Result<tonic::Response<super::Stock>, tonic::Status>;
+        /// BatchGetStock returns what may be sold of up to 100 products; unknown ones are left out.
+        async fn batch_get_stock(
+            &self,
+            request: tonic::Request<super::BatchGetStockRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BatchGetStockResponse>,
+            tonic::Status,
+        >;
+        /// ListStock pages through the stock of all goods by SKU.
+        async fn list_stock(
+            &self,
+            request: tonic::Request<super::ListStockRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListStockResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the WatchStock method.
+        type WatchStockStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::Stock, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// WatchStock sends the stock of a product now and after every change, until the caller leaves (INV-06).
+        async fn watch_stock(
+            &self,
+            request: tonic::Request<super::WatchStockRequest>,
+        ) -> std::result::Result<tonic::Response<Self::WatchStockStream>, tonic::Status>;
+        /// GetInventorySettings returns when stock is low (INV-07).
+        async fn get_inventory_settings(
+            &self,
+            request: tonic::Request<super::GetInventorySettingsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::InventorySettings>,
+            tonic::Status,
+        >;
+        /// UpdateInventorySettings says when stock is low; it counts from the next change of a product on.
+        async fn update_inventory_settings(
+            &self,
+            request: tonic::Request<super::UpdateInventorySettingsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::InventorySettings>,
+            tonic::Status,
+        >;
+    }
+    /// Stock as a whole: safety stock, transfers, lists, live figures, settings.
+    #[derive(Debug)]
+    pub struct StockServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> StockServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for StockServiceServer<T>
+    where
+        T: StockService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/ordermesh.inventory.v1.StockService/SetSafetyStock" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetSafetyStockSvc<T: StockService>(pub Arc<T>);
+                    impl<
+                        T: StockService,
+                    > tonic::server::UnaryService<super::SetSafetyStockRequest>
+                    for SetSafetyStockSvc<T> {
+                        type Response = super::StockLevel;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetSafetyStockRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as StockService>::set_safety_stock(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetSafetyStockSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.inventory.v1.StockService/TransferStock" => {
+                    #[allow(non_camel_case_types)]
+                    struct TransferStockSvc<T: StockService>(pub Arc<T>);
+                    impl<
+                        T: StockService,
+                    > tonic::server::UnaryService<super::TransferStockRequest>
+                    for TransferStockSvc<T> {
+                        type Response = super::Stock;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TransferStockRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as StockService>::transfer_stock(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TransferStockSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.inventory.v1.StockService/BatchGetStock" => {
+                    #[allow(non_camel_case_types)]
+                    struct BatchGetStockSvc<T: StockService>(pub Arc<T>);
+                    impl<
+                        T: StockService,
+                    > tonic::server::UnaryService<super::BatchGetStockRequest>
+                    for BatchGetStockSvc<T> {
+                        type Response = super::BatchGetStockResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BatchGetStockRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as StockService>::batch_get_stock(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BatchGetStockSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.inventory.v1.StockService/ListStock" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListStockSvc<T: StockService>(pub Arc<T>);
+                    impl<
+                        T: StockService,
+                    > tonic::server::UnaryService<super::ListStockRequest>
+                    for ListStockSvc<T> {
+                        type Response = super::ListStockResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListStockRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as StockService>::list_stock(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListStockSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.inventory.v1.StockService/WatchStock" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchStockSvc<T: StockService>(pub Arc<T>);
+                    impl<
+                        T: StockService,
+                    > tonic::server::ServerStreamingService<super::WatchStockRequest>
+                    for WatchStockSvc<T> {
+                        type Response = super::Stock;
+                        type ResponseStream = T::WatchStockStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchStockRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as StockService>::watch_stock(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchStockSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.inventory.v1.StockService/GetInventorySettings" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetInventorySettingsSvc<T: StockService>(pub Arc<T>);
+                    impl<
+                        T: StockService,
+                    > tonic::server::UnaryService<super::GetInventorySettingsRequest>
+                    for GetInventorySettingsSvc<T> {
+                        type Response = super::InventorySettings;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetInventorySettingsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as StockService>::get_inventory_settings(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetInventorySettingsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.inventory.v1.StockService/UpdateInventorySettings" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateInventorySettingsSvc<T: StockService>(pub Arc<T>);
+                    impl<
+                        T: StockService,
+                    > tonic::server::UnaryService<super::UpdateInventorySettingsRequest>
+                    for UpdateInventorySettingsSvc<T> {
+                        type Response = super::InventorySettings;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                super::UpdateInventorySettingsRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as StockService>::update_inventory_settings(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateInventorySettingsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for StockServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "ordermesh.inventory.v1.StockService";
+    impl<T> tonic::server::NamedService for StockServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

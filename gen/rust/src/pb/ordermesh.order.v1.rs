@@ -38,6 +38,9 @@ pub struct OrderLine {
     /// Weight of one unit in grams.
     #[prost(int32, tag = "12")]
     pub weight_grams: i32,
+    /// The slot that is booked; only of a service request.
+    #[prost(string, tag = "20")]
+    pub slot_id: ::prost::alloc::string::String,
 }
 /// Sums of an order; total = items_net + shipping + tax (ORD-15).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -73,6 +76,9 @@ pub struct PaymentSummary {
     /// Where the customer must go when action is required.
     #[prost(string, tag = "5")]
     pub action_url: ::prost::alloc::string::String,
+    /// Given back so far.
+    #[prost(message, optional, tag = "6")]
+    pub refunded: ::core::option::Option<super::super::common::v1::Money>,
 }
 /// A parcel of an order.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -92,6 +98,34 @@ pub struct ShipmentSummary {
     /// SHIPPED or DELIVERED.
     #[prost(string, tag = "5")]
     pub state: ::prost::alloc::string::String,
+}
+/// What somebody noted on an order.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct OrderNote {
+    /// The note, 1 to 1000 characters.
+    #[prost(string, tag = "1")]
+    pub text: ::prost::alloc::string::String,
+    /// Who noted it.
+    #[prost(message, optional, tag = "2")]
+    pub author: ::core::option::Option<super::super::common::v1::Actor>,
+    /// When.
+    #[prost(message, optional, tag = "3")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// What a customer thinks of an order.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct OrderRating {
+    /// 1 to 5.
+    #[prost(int32, tag = "1")]
+    pub stars: i32,
+    /// In words, at most 1000 characters.
+    #[prost(string, tag = "2")]
+    pub comment: ::prost::alloc::string::String,
+    /// When.
+    #[prost(message, optional, tag = "3")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// What a customer bought and where it stands.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -151,6 +185,96 @@ pub struct Order {
     /// Version for If-Match.
     #[prost(string, tag = "18")]
     pub etag: ::prost::alloc::string::String,
+    /// The warehouse does not hear of it until the hold is released.
+    #[prost(bool, tag = "30")]
+    pub on_hold: bool,
+    /// Why it is held.
+    #[prost(string, tag = "31")]
+    pub hold_reason: ::prost::alloc::string::String,
+    /// Notes, oldest first; at most 100.
+    #[prost(message, repeated, tag = "32")]
+    pub notes: ::prost::alloc::vec::Vec<OrderNote>,
+    /// What the customer thinks of it.
+    #[prost(message, optional, tag = "33")]
+    pub rating: ::core::option::Option<OrderRating>,
+    /// What was noticed when it was placed, such as POSSIBLE_DUPLICATE.
+    #[prost(string, repeated, tag = "34")]
+    pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How it came in.
+    #[prost(enumeration = "OrderChannel", tag = "35")]
+    pub channel: i32,
+    /// Changes that somebody asked for after it was paid, oldest first; at most 20.
+    #[prost(message, repeated, tag = "36")]
+    pub changes: ::prost::alloc::vec::Vec<OrderChange>,
+    /// What kind it is.
+    #[prost(enumeration = "OrderKind", tag = "45")]
+    pub kind: i32,
+    /// The subscription it belongs to; only of kind SUBSCRIPTION.
+    #[prost(string, tag = "46")]
+    pub subscription_id: ::prost::alloc::string::String,
+    /// The period of that subscription, from 1.
+    #[prost(int32, tag = "47")]
+    pub subscription_period: i32,
+}
+/// What is to become of one line.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LineEdit {
+    /// The line; 0 for a new one.
+    #[prost(int32, tag = "1")]
+    pub line: i32,
+    /// The product of a new line; empty for one that is there.
+    #[prost(string, tag = "2")]
+    pub sku: ::prost::alloc::string::String,
+    /// Units from now on; 0 takes the line away.
+    #[prost(int32, tag = "3")]
+    pub quantity: i32,
+}
+/// Other lines for an order that is placed and paid.
+#[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct OrderChange {
+    /// "chg\_" and 32 hex digits; empty in a preview.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The order.
+    #[prost(string, tag = "2")]
+    pub order_id: ::prost::alloc::string::String,
+    /// Where it stands.
+    #[prost(enumeration = "OrderChangeState", tag = "3")]
+    pub state: i32,
+    /// What was asked for.
+    #[prost(message, repeated, tag = "4")]
+    pub edits: ::prost::alloc::vec::Vec<LineEdit>,
+    /// The lines after it, priced when it was asked for.
+    #[prost(message, repeated, tag = "5")]
+    pub lines: ::prost::alloc::vec::Vec<OrderLine>,
+    /// The sums after it.
+    #[prost(message, optional, tag = "6")]
+    pub totals: ::core::option::Option<OrderTotals>,
+    /// New total minus old total; below zero when it becomes cheaper.
+    #[prost(message, optional, tag = "7")]
+    pub price_difference: ::core::option::Option<super::super::common::v1::Money>,
+    /// How much more the bank must hold; zero when what it holds is enough.
+    #[prost(message, optional, tag = "8")]
+    pub to_authorize: ::core::option::Option<super::super::common::v1::Money>,
+    /// Why it was asked for, at most 200 characters.
+    #[prost(string, tag = "9")]
+    pub reason: ::prost::alloc::string::String,
+    /// Why it was not carried out, such as OUT_OF_STOCK.
+    #[prost(string, tag = "10")]
+    pub outcome_reason: ::prost::alloc::string::String,
+    /// Who asked.
+    #[prost(message, optional, tag = "11")]
+    pub requester: ::core::option::Option<super::super::common::v1::Actor>,
+    /// When.
+    #[prost(message, optional, tag = "12")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Until when somebody must say yes.
+    #[prost(message, optional, tag = "13")]
+    pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The order's state when it was asked for, and behind it: PAYMENT_COMPLETED or FULFILLMENT_PENDING.
+    #[prost(enumeration = "OrderState", tag = "14")]
+    pub order_state: i32,
 }
 /// A product somebody wants.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -164,6 +288,9 @@ pub struct OrderItem {
     /// What the caller thinks one unit costs; another price is ABORTED PRICE_CHANGED (ORD-21).
     #[prost(message, optional, tag = "3")]
     pub expected_unit_price: ::core::option::Option<super::super::common::v1::Money>,
+    /// The slot of a resource (SlotService); needed in a service request, empty for goods.
+    #[prost(string, tag = "10")]
+    pub slot_id: ::prost::alloc::string::String,
 }
 /// One step of an order's history.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -199,7 +326,7 @@ pub struct SagaLogEntry {
     /// "do" or "undo".
     #[prost(string, tag = "3")]
     pub phase: ::prost::alloc::string::String,
-    /// DONE, WAIT, RETRY, REJECTED, UNKNOWN, FAILED, COMPENSATED or ATTENTION.
+    /// DONE, WAIT, RETRY, REJECTED, COMPENSATED or ATTENTION; what an operator decided is RETRIED, SKIPPED, FORCED_BACK or RESOLVED.
     #[prost(string, tag = "4")]
     pub outcome: ::prost::alloc::string::String,
     /// Why.
@@ -208,11 +335,24 @@ pub struct SagaLogEntry {
     /// When.
     #[prost(message, optional, tag = "6")]
     pub occur_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The operator who decided; nobody for what a step did.
+    #[prost(message, optional, tag = "7")]
+    pub actor: ::core::option::Option<super::super::common::v1::Actor>,
+}
+/// A saga or other durable process that carries out a part of an order and has an id of its own (SAG-03).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SagaPart {
+    /// "payment" or "ship".
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    /// The payment or the shipment; also the id that it runs under.
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
 }
 /// The durable run of an order's steps.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Saga {
-    /// Id; that of the order it drives.
+    /// Id; that of the order it places, or "sag\_" and 32 hex digits.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
     /// Definition, such as "place".
@@ -227,9 +367,27 @@ pub struct Saga {
     /// Tries of that step so far.
     #[prost(int32, tag = "5")]
     pub attempts: i32,
-    /// What happened.
+    /// What happened; empty in lists.
     #[prost(message, repeated, tag = "6")]
     pub log: ::prost::alloc::vec::Vec<SagaLogEntry>,
+    /// Version; rises with every change.
+    #[prost(string, tag = "7")]
+    pub etag: ::prost::alloc::string::String,
+    /// When it was started.
+    #[prost(message, optional, tag = "8")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it is looked at next; empty when it is over or needs attention.
+    #[prost(message, optional, tag = "9")]
+    pub wake_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Why it is undone; empty when it is not.
+    #[prost(string, tag = "10")]
+    pub undo_reason: ::prost::alloc::string::String,
+    /// What others carry out for the same order under ids of their own; empty in lists.
+    #[prost(message, repeated, tag = "11")]
+    pub parts: ::prost::alloc::vec::Vec<SagaPart>,
+    /// The order it is about.
+    #[prost(string, tag = "12")]
+    pub order_id: ::prost::alloc::string::String,
 }
 /// Canonical state of an order (requirements 1.20).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -328,6 +486,129 @@ impl OrderState {
         }
     }
 }
+/// How an order came in (ORD-45).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OrderChannel {
+    /// Not said.
+    Unspecified = 0,
+    /// A customer bought for himself.
+    Customer = 1,
+    /// Staff bought for a customer.
+    Staff = 2,
+    /// A service of the mesh placed it.
+    Internal = 3,
+}
+impl OrderChannel {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ORDER_CHANNEL_UNSPECIFIED",
+            Self::Customer => "ORDER_CHANNEL_CUSTOMER",
+            Self::Staff => "ORDER_CHANNEL_STAFF",
+            Self::Internal => "ORDER_CHANNEL_INTERNAL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ORDER_CHANNEL_UNSPECIFIED" => Some(Self::Unspecified),
+            "ORDER_CHANNEL_CUSTOMER" => Some(Self::Customer),
+            "ORDER_CHANNEL_STAFF" => Some(Self::Staff),
+            "ORDER_CHANNEL_INTERNAL" => Some(Self::Internal),
+            _ => None,
+        }
+    }
+}
+/// What kind of order it is (ORD-46).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OrderKind {
+    /// A purchase.
+    Unspecified = 0,
+    /// Goods that are sent.
+    Purchase = 1,
+    /// The goods of a subscription's period.
+    Subscription = 2,
+    /// Time of somebody or something: nothing is sent, lines book slots.
+    ServiceRequest = 3,
+}
+impl OrderKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ORDER_KIND_UNSPECIFIED",
+            Self::Purchase => "ORDER_KIND_PURCHASE",
+            Self::Subscription => "ORDER_KIND_SUBSCRIPTION",
+            Self::ServiceRequest => "ORDER_KIND_SERVICE_REQUEST",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ORDER_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "ORDER_KIND_PURCHASE" => Some(Self::Purchase),
+            "ORDER_KIND_SUBSCRIPTION" => Some(Self::Subscription),
+            "ORDER_KIND_SERVICE_REQUEST" => Some(Self::ServiceRequest),
+            _ => None,
+        }
+    }
+}
+/// Where a change of a placed order stands (ORD-44).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OrderChangeState {
+    /// Never sent but in a preview.
+    Unspecified = 0,
+    /// Somebody must say yes before it expires; nothing else changes the order meanwhile.
+    Requested = 1,
+    /// It is being carried out.
+    Confirmed = 2,
+    /// The order is what was asked for.
+    Applied = 3,
+    /// Somebody said no.
+    Declined = 4,
+    /// Nobody said yes in time.
+    Expired = 5,
+    /// Stock or bank refused; the order is as it was.
+    Failed = 6,
+}
+impl OrderChangeState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ORDER_CHANGE_STATE_UNSPECIFIED",
+            Self::Requested => "ORDER_CHANGE_STATE_REQUESTED",
+            Self::Confirmed => "ORDER_CHANGE_STATE_CONFIRMED",
+            Self::Applied => "ORDER_CHANGE_STATE_APPLIED",
+            Self::Declined => "ORDER_CHANGE_STATE_DECLINED",
+            Self::Expired => "ORDER_CHANGE_STATE_EXPIRED",
+            Self::Failed => "ORDER_CHANGE_STATE_FAILED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ORDER_CHANGE_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "ORDER_CHANGE_STATE_REQUESTED" => Some(Self::Requested),
+            "ORDER_CHANGE_STATE_CONFIRMED" => Some(Self::Confirmed),
+            "ORDER_CHANGE_STATE_APPLIED" => Some(Self::Applied),
+            "ORDER_CHANGE_STATE_DECLINED" => Some(Self::Declined),
+            "ORDER_CHANGE_STATE_EXPIRED" => Some(Self::Expired),
+            "ORDER_CHANGE_STATE_FAILED" => Some(Self::Failed),
+            _ => None,
+        }
+    }
+}
 /// State of a saga.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -346,6 +627,8 @@ pub enum SagaState {
     Compensated = 5,
     /// Tries are used up; a person must decide.
     NeedsAttention = 6,
+    /// A person saw to it.
+    Resolved = 7,
 }
 impl SagaState {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -361,6 +644,7 @@ impl SagaState {
             Self::Completed => "SAGA_STATE_COMPLETED",
             Self::Compensated => "SAGA_STATE_COMPENSATED",
             Self::NeedsAttention => "SAGA_STATE_NEEDS_ATTENTION",
+            Self::Resolved => "SAGA_STATE_RESOLVED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -373,8 +657,799 @@ impl SagaState {
             "SAGA_STATE_COMPLETED" => Some(Self::Completed),
             "SAGA_STATE_COMPENSATED" => Some(Self::Compensated),
             "SAGA_STATE_NEEDS_ATTENTION" => Some(Self::NeedsAttention),
+            "SAGA_STATE_RESOLVED" => Some(Self::Resolved),
             _ => None,
         }
+    }
+}
+/// Request of CreateOrderChange.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreateOrderChangeRequest {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// What changes, 1 to 50 lines, each once.
+    #[prost(message, repeated, tag = "2")]
+    pub edits: ::prost::alloc::vec::Vec<LineEdit>,
+    /// Why, at most 200 characters.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// What the caller thinks the order costs then; another total is ABORTED PRICE_CHANGED (ORD-21).
+    #[prost(message, optional, tag = "4")]
+    pub expected_total: ::core::option::Option<super::super::common::v1::Money>,
+    /// Version of the order that the caller has seen; empty = whatever it is.
+    #[prost(string, tag = "5")]
+    pub etag: ::prost::alloc::string::String,
+}
+/// Request of PreviewOrderChange.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PreviewOrderChangeRequest {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// What would change.
+    #[prost(message, repeated, tag = "2")]
+    pub edits: ::prost::alloc::vec::Vec<LineEdit>,
+}
+/// Request of ConfirmOrderChange.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfirmOrderChangeRequest {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// The change.
+    #[prost(string, tag = "2")]
+    pub change_id: ::prost::alloc::string::String,
+}
+/// Request of DeclineOrderChange.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeclineOrderChangeRequest {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// The change.
+    #[prost(string, tag = "2")]
+    pub change_id: ::prost::alloc::string::String,
+    /// Why, at most 200 characters.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// Request of GetOrderChange.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetOrderChangeRequest {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// The change.
+    #[prost(string, tag = "2")]
+    pub change_id: ::prost::alloc::string::String,
+}
+/// Request of ListOrderChanges.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListOrderChangesRequest {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+}
+/// All changes of an order.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListOrderChangesResponse {
+    /// Oldest first.
+    #[prost(message, repeated, tag = "1")]
+    pub changes: ::prost::alloc::vec::Vec<OrderChange>,
+}
+/// Generated client implementations.
+pub mod order_change_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Changes of orders that are paid and that no warehouse has begun to pick (ORD-44).
+    #[derive(Debug, Clone)]
+    pub struct OrderChangeServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl OrderChangeServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> OrderChangeServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> OrderChangeServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            OrderChangeServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// CreateOrderChange asks for other lines, says what they cost, and keeps the order as it is for 15 minutes. An order in another state is FAILED_PRECONDITION ORDER_STATE_FORBIDS.
+        pub async fn create_order_change(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateOrderChangeRequest>,
+        ) -> std::result::Result<tonic::Response<super::OrderChange>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.OrderChangeService/CreateOrderChange",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.order.v1.OrderChangeService",
+                        "CreateOrderChange",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// PreviewOrderChange says what a change would cost and stores nothing.
+        pub async fn preview_order_change(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PreviewOrderChangeRequest>,
+        ) -> std::result::Result<tonic::Response<super::OrderChange>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.OrderChangeService/PreviewOrderChange",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.order.v1.OrderChangeService",
+                        "PreviewOrderChange",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// ConfirmOrderChange has the change carried out: the warehouses are called off, then stock, then the bank; when one refuses, the order stays as it was. A warehouse that has begun is the reason FULFILLMENT_STARTED. A change that was decided before is answered as it is, one that was declined is FAILED_PRECONDITION CHANGE_STATE_FORBIDS.
+        pub async fn confirm_order_change(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ConfirmOrderChangeRequest>,
+        ) -> std::result::Result<tonic::Response<super::OrderChange>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.OrderChangeService/ConfirmOrderChange",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.order.v1.OrderChangeService",
+                        "ConfirmOrderChange",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// DeclineOrderChange takes the request back; the order goes on as it was. One that is being carried out is FAILED_PRECONDITION CHANGE_STATE_FORBIDS.
+        pub async fn decline_order_change(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeclineOrderChangeRequest>,
+        ) -> std::result::Result<tonic::Response<super::OrderChange>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.OrderChangeService/DeclineOrderChange",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.order.v1.OrderChangeService",
+                        "DeclineOrderChange",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// GetOrderChange returns a change; an unknown one is NOT_FOUND CHANGE_NOT_FOUND.
+        pub async fn get_order_change(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetOrderChangeRequest>,
+        ) -> std::result::Result<tonic::Response<super::OrderChange>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.OrderChangeService/GetOrderChange",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.order.v1.OrderChangeService",
+                        "GetOrderChange",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// ListOrderChanges returns all changes of an order, oldest first.
+        pub async fn list_order_changes(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListOrderChangesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListOrderChangesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.OrderChangeService/ListOrderChanges",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.order.v1.OrderChangeService",
+                        "ListOrderChanges",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod order_change_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with OrderChangeServiceServer.
+    #[async_trait]
+    pub trait OrderChangeService: std::marker::Send + std::marker::Sync + 'static {
+        /// CreateOrderChange asks for other lines, says what they cost, and keeps the order as it is for 15 minutes. An order in another state is FAILED_PRECONDITION ORDER_STATE_FORBIDS.
+        async fn create_order_change(
+            &self,
+            request: tonic::Request<super::CreateOrderChangeRequest>,
+        ) -> std::result::Result<tonic::Response<super::OrderChange>, tonic::Status>;
+        /// PreviewOrderChange says what a change would cost and stores nothing.
+        async fn preview_order_change(
+            &self,
+            request: tonic::Request<super::PreviewOrderChangeRequest>,
+        ) -> std::result::Result<tonic::Response<super::OrderChange>, tonic::Status>;
+        /// ConfirmOrderChange has the change carried out: the warehouses are called off, then stock, then the bank; when one refuses, the order stays as it was. A warehouse that has begun is the reason FULFILLMENT_STARTED. A change that was decided before is answered as it is, one that was declined is FAILED_PRECONDITION CHANGE_STATE_FORBIDS.
+        async fn confirm_order_change(
+            &self,
+            request: tonic::Request<super::ConfirmOrderChangeRequest>,
+        ) -> std::result::Result<tonic::Response<super::OrderChange>, tonic::Status>;
+        /// DeclineOrderChange takes the request back; the order goes on as it was. One that is being carried out is FAILED_PRECONDITION CHANGE_STATE_FORBIDS.
+        async fn decline_order_change(
+            &self,
+            request: tonic::Request<super::DeclineOrderChangeRequest>,
+        ) -> std::result::Result<tonic::Response<super::OrderChange>, tonic::Status>;
+        /// GetOrderChange returns a change; an unknown one is NOT_FOUND CHANGE_NOT_FOUND.
+        async fn get_order_change(
+            &self,
+            request: tonic::Request<super::GetOrderChangeRequest>,
+        ) -> std::result::Result<tonic::Response<super::OrderChange>, tonic::Status>;
+        /// ListOrderChanges returns all changes of an order, oldest first.
+        async fn list_order_changes(
+            &self,
+            request: tonic::Request<super::ListOrderChangesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListOrderChangesResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Changes of orders that are paid and that no warehouse has begun to pick (ORD-44).
+    #[derive(Debug)]
+    pub struct OrderChangeServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> OrderChangeServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for OrderChangeServiceServer<T>
+    where
+        T: OrderChangeService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/ordermesh.order.v1.OrderChangeService/CreateOrderChange" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateOrderChangeSvc<T: OrderChangeService>(pub Arc<T>);
+                    impl<
+                        T: OrderChangeService,
+                    > tonic::server::UnaryService<super::CreateOrderChangeRequest>
+                    for CreateOrderChangeSvc<T> {
+                        type Response = super::OrderChange;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateOrderChangeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OrderChangeService>::create_order_change(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateOrderChangeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.OrderChangeService/PreviewOrderChange" => {
+                    #[allow(non_camel_case_types)]
+                    struct PreviewOrderChangeSvc<T: OrderChangeService>(pub Arc<T>);
+                    impl<
+                        T: OrderChangeService,
+                    > tonic::server::UnaryService<super::PreviewOrderChangeRequest>
+                    for PreviewOrderChangeSvc<T> {
+                        type Response = super::OrderChange;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PreviewOrderChangeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OrderChangeService>::preview_order_change(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PreviewOrderChangeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.OrderChangeService/ConfirmOrderChange" => {
+                    #[allow(non_camel_case_types)]
+                    struct ConfirmOrderChangeSvc<T: OrderChangeService>(pub Arc<T>);
+                    impl<
+                        T: OrderChangeService,
+                    > tonic::server::UnaryService<super::ConfirmOrderChangeRequest>
+                    for ConfirmOrderChangeSvc<T> {
+                        type Response = super::OrderChange;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ConfirmOrderChangeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OrderChangeService>::confirm_order_change(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ConfirmOrderChangeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.OrderChangeService/DeclineOrderChange" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeclineOrderChangeSvc<T: OrderChangeService>(pub Arc<T>);
+                    impl<
+                        T: OrderChangeService,
+                    > tonic::server::UnaryService<super::DeclineOrderChangeRequest>
+                    for DeclineOrderChangeSvc<T> {
+                        type Response = super::OrderChange;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeclineOrderChangeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OrderChangeService>::decline_order_change(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeclineOrderChangeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.OrderChangeService/GetOrderChange" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetOrderChangeSvc<T: OrderChangeService>(pub Arc<T>);
+                    impl<
+                        T: OrderChangeService,
+                    > tonic::server::UnaryService<super::GetOrderChangeRequest>
+                    for GetOrderChangeSvc<T> {
+                        type Response = super::OrderChange;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetOrderChangeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OrderChangeService>::get_order_change(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetOrderChangeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.OrderChangeService/ListOrderChanges" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListOrderChangesSvc<T: OrderChangeService>(pub Arc<T>);
+                    impl<
+                        T: OrderChangeService,
+                    > tonic::server::UnaryService<super::ListOrderChangesRequest>
+                    for ListOrderChangesSvc<T> {
+                        type Response = super::ListOrderChangesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListOrderChangesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OrderChangeService>::list_order_changes(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListOrderChangesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for OrderChangeServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "ordermesh.order.v1.OrderChangeService";
+    impl<T> tonic::server::NamedService for OrderChangeServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
     }
 }
 /// An order was placed; all its prices are fixed from here.
@@ -420,9 +1495,24 @@ pub struct OrderCreated {
     /// Lines may be split over warehouses; the tenant's policy at placement.
     #[prost(bool, tag = "13")]
     pub split_lines: bool,
+    /// How it came in.
+    #[prost(enumeration = "OrderChannel", tag = "14")]
+    pub channel: i32,
+    /// What was noticed, such as POSSIBLE_DUPLICATE.
+    #[prost(string, repeated, tag = "15")]
+    pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What kind it is.
+    #[prost(enumeration = "OrderKind", tag = "30")]
+    pub kind: i32,
+    /// The subscription it belongs to; only of kind SUBSCRIPTION.
+    #[prost(string, tag = "31")]
+    pub subscription_id: ::prost::alloc::string::String,
+    /// The period of that subscription, from 1.
+    #[prost(int32, tag = "32")]
+    pub subscription_period: i32,
 }
 /// Address, remark or both were changed.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct OrderUpdated {
     /// The order.
@@ -434,6 +1524,12 @@ pub struct OrderUpdated {
     /// The remark now.
     #[prost(string, tag = "3")]
     pub note: ::prost::alloc::string::String,
+    /// All lines with their new prices; only of a draft whose address changed.
+    #[prost(message, repeated, tag = "4")]
+    pub lines: ::prost::alloc::vec::Vec<OrderLine>,
+    /// The new sums; with lines.
+    #[prost(message, optional, tag = "5")]
+    pub totals: ::core::option::Option<OrderTotals>,
 }
 /// The state changed (EVT-04: every transition has one).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -550,6 +1646,153 @@ pub struct OrderFailed {
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
 }
+/// An order was begun and not placed: no stock, no money (ORD-29).
+#[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct OrderDrafted {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// Number shown to people.
+    #[prost(int64, tag = "2")]
+    pub order_number: i64,
+    /// The user who buys.
+    #[prost(string, tag = "3")]
+    pub customer_id: ::prost::alloc::string::String,
+    /// ISO 4217 currency.
+    #[prost(string, tag = "4")]
+    pub currency_code: ::prost::alloc::string::String,
+    /// The lines.
+    #[prost(message, repeated, tag = "5")]
+    pub lines: ::prost::alloc::vec::Vec<OrderLine>,
+    /// The sums.
+    #[prost(message, optional, tag = "6")]
+    pub totals: ::core::option::Option<OrderTotals>,
+    /// Where it goes.
+    #[prost(message, optional, tag = "7")]
+    pub shipping_address: ::core::option::Option<super::super::common::v1::Address>,
+    /// STANDARD, EXPRESS or OVERNIGHT.
+    #[prost(string, tag = "8")]
+    pub shipping_service: ::prost::alloc::string::String,
+    /// Customer's remark.
+    #[prost(string, tag = "9")]
+    pub note: ::prost::alloc::string::String,
+    /// When it was begun.
+    #[prost(message, optional, tag = "10")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// How it came in.
+    #[prost(enumeration = "OrderChannel", tag = "11")]
+    pub channel: i32,
+}
+/// A draft has one line more.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OrderItemAdded {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// Number of the line.
+    #[prost(int32, tag = "2")]
+    pub line: i32,
+    /// All lines with their new prices.
+    #[prost(message, repeated, tag = "3")]
+    pub lines: ::prost::alloc::vec::Vec<OrderLine>,
+    /// The new sums.
+    #[prost(message, optional, tag = "4")]
+    pub totals: ::core::option::Option<OrderTotals>,
+}
+/// A line of a draft has another number of units.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OrderItemChanged {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// Number of the line.
+    #[prost(int32, tag = "2")]
+    pub line: i32,
+    /// All lines with their new prices.
+    #[prost(message, repeated, tag = "3")]
+    pub lines: ::prost::alloc::vec::Vec<OrderLine>,
+    /// The new sums.
+    #[prost(message, optional, tag = "4")]
+    pub totals: ::core::option::Option<OrderTotals>,
+}
+/// A draft has one line less.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OrderItemRemoved {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// Number of the line.
+    #[prost(int32, tag = "2")]
+    pub line: i32,
+    /// All lines with their new prices.
+    #[prost(message, repeated, tag = "3")]
+    pub lines: ::prost::alloc::vec::Vec<OrderLine>,
+    /// The new sums.
+    #[prost(message, optional, tag = "4")]
+    pub totals: ::core::option::Option<OrderTotals>,
+}
+/// Somebody noted something (ORD-47).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct OrderNoteAdded {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// The note.
+    #[prost(string, tag = "2")]
+    pub text: ::prost::alloc::string::String,
+    /// Who noted it.
+    #[prost(message, optional, tag = "3")]
+    pub author: ::core::option::Option<super::super::common::v1::Actor>,
+    /// When, by the clock of who decided.
+    #[prost(message, optional, tag = "4")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// The warehouse shall not hear of the order for now.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OrderHeld {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// Why.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// The order is not held any more.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OrderReleased {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+}
+/// The customer said how it was.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct OrderRated {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// 1 to 5.
+    #[prost(int32, tag = "2")]
+    pub stars: i32,
+    /// In words.
+    #[prost(string, tag = "3")]
+    pub comment: ::prost::alloc::string::String,
+    /// When, by the clock of who decided.
+    #[prost(message, optional, tag = "4")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Money of the order went back.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OrderRefunded {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// Given back so far, over all refunds.
+    #[prost(message, optional, tag = "2")]
+    pub refunded: ::core::option::Option<super::super::common::v1::Money>,
+}
 /// Units of one line.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LineQuantity {
@@ -559,6 +1802,325 @@ pub struct LineQuantity {
     /// Units.
     #[prost(int32, tag = "2")]
     pub quantity: i32,
+}
+/// Somebody wants a paid order changed; nothing else changes it until that is decided (ORD-44).
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OrderChangeRequested {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// The change.
+    #[prost(message, optional, tag = "2")]
+    pub change: ::core::option::Option<OrderChange>,
+}
+/// The change is to be carried out.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OrderChangeConfirmed {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// The change.
+    #[prost(string, tag = "2")]
+    pub change_id: ::prost::alloc::string::String,
+}
+/// The order is what the change asked for.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OrderChangeApplied {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// The change.
+    #[prost(string, tag = "2")]
+    pub change_id: ::prost::alloc::string::String,
+    /// All lines from now on.
+    #[prost(message, repeated, tag = "3")]
+    pub lines: ::prost::alloc::vec::Vec<OrderLine>,
+    /// The sums from now on.
+    #[prost(message, optional, tag = "4")]
+    pub totals: ::core::option::Option<OrderTotals>,
+    /// What the bank holds now.
+    #[prost(message, optional, tag = "5")]
+    pub authorized: ::core::option::Option<super::super::common::v1::Money>,
+}
+/// The order stays as it was: declined, expired or failed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OrderChangeDeclined {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// The change.
+    #[prost(string, tag = "2")]
+    pub change_id: ::prost::alloc::string::String,
+    /// DECLINED, EXPIRED or FAILED.
+    #[prost(enumeration = "OrderChangeState", tag = "3")]
+    pub state: i32,
+    /// Why, such as OUT_OF_STOCK.
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// Which orders; every criterion that is set must hold, and of several values of one criterion any.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OrderCriteria {
+    /// Canonical states.
+    #[prost(enumeration = "OrderState", repeated, tag = "1")]
+    pub states: ::prost::alloc::vec::Vec<i32>,
+    /// States in the detailed words, such as PAYMENT_PROCESSING; a locked order counts as what it was before.
+    #[prost(string, repeated, tag = "2")]
+    pub status: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// States in the words of a shop, such as "Pending Payment".
+    #[prost(string, repeated, tag = "3")]
+    pub status_retail: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// States in the words of a lifecycle, such as "Confirmed".
+    #[prost(string, repeated, tag = "4")]
+    pub status_lifecycle: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The users who buy; at most 50.
+    #[prost(string, repeated, tag = "5")]
+    pub customer_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Order numbers; at most 200.
+    #[prost(int64, repeated, tag = "6")]
+    pub order_numbers: ::prost::alloc::vec::Vec<i64>,
+    /// Products in the order; at most 50.
+    #[prost(string, repeated, tag = "7")]
+    pub skus: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Beginning of a product in the order, 2 to 64 characters.
+    #[prost(string, tag = "8")]
+    pub sku_prefix: ::prost::alloc::string::String,
+    /// Placed at this time or later.
+    #[prost(message, optional, tag = "9")]
+    pub create_time_from: ::core::option::Option<::prost_types::Timestamp>,
+    /// Placed before this time.
+    #[prost(message, optional, tag = "10")]
+    pub create_time_to: ::core::option::Option<::prost_types::Timestamp>,
+    /// ISO 4217 currency; needed with total_min_minor and total_max_minor.
+    #[prost(string, tag = "11")]
+    pub currency_code: ::prost::alloc::string::String,
+    /// Total of at least this, minor units.
+    #[prost(int64, optional, tag = "12")]
+    pub total_min_minor: ::core::option::Option<i64>,
+    /// Total of at most this, minor units.
+    #[prost(int64, optional, tag = "13")]
+    pub total_max_minor: ::core::option::Option<i64>,
+}
+/// Request of ListUserOrders.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListUserOrdersRequest {
+    /// The user who buys.
+    #[prost(string, tag = "1")]
+    pub user_id: ::prost::alloc::string::String,
+    /// Most orders of the page; default 50, at most 200.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// Token of the page; belongs to the same user and tenant.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// A page of a user's orders.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListUserOrdersResponse {
+    /// The orders, newest first.
+    #[prost(message, repeated, tag = "1")]
+    pub orders: ::prost::alloc::vec::Vec<Order>,
+    /// Token of the next page; empty at the end.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Request of SearchOrders.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SearchOrdersRequest {
+    /// Which orders; all of them when it is empty.
+    #[prost(message, optional, tag = "1")]
+    pub criteria: ::core::option::Option<OrderCriteria>,
+    /// Most orders of the page; default 50, at most 200.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// Token of the page; belongs to the same criteria and tenant.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// A page of found orders.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SearchOrdersResponse {
+    /// The orders, newest first.
+    #[prost(message, repeated, tag = "1")]
+    pub orders: ::prost::alloc::vec::Vec<Order>,
+    /// Token of the next page; empty at the end.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Request of CountOrders.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CountOrdersRequest {
+    /// Which orders; all of them when it is empty.
+    #[prost(message, optional, tag = "1")]
+    pub criteria: ::core::option::Option<OrderCriteria>,
+}
+/// How many orders there are.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CountOrdersResponse {
+    /// Orders counted, at most 100000.
+    #[prost(int64, tag = "1")]
+    pub count: i64,
+    /// There are more than were counted.
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+}
+/// The money of an order as its view shows it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PaymentView {
+    /// How this part was come by.
+    #[prost(enumeration = "PartState", tag = "1")]
+    pub state: i32,
+    /// Moment that the part shows.
+    #[prost(message, optional, tag = "2")]
+    pub as_of_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Why it is not fresh, such as UNREACHABLE.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// The payment; empty before the attempt.
+    #[prost(string, tag = "4")]
+    pub payment_id: ::prost::alloc::string::String,
+    /// Its state in the payment service's words, such as AUTHORIZED; empty when stale.
+    #[prost(string, tag = "5")]
+    pub payment_state: ::prost::alloc::string::String,
+    /// Authorized so far.
+    #[prost(message, optional, tag = "6")]
+    pub authorized: ::core::option::Option<super::super::common::v1::Money>,
+    /// Captured so far.
+    #[prost(message, optional, tag = "7")]
+    pub captured: ::core::option::Option<super::super::common::v1::Money>,
+    /// Given back so far; not set when stale.
+    #[prost(message, optional, tag = "8")]
+    pub refunded: ::core::option::Option<super::super::common::v1::Money>,
+}
+/// A parcel as the view of its order shows it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ParcelView {
+    /// The shipment.
+    #[prost(string, tag = "1")]
+    pub shipment_id: ::prost::alloc::string::String,
+    /// The warehouse it leaves.
+    #[prost(string, tag = "2")]
+    pub warehouse: ::prost::alloc::string::String,
+    /// Carrier name.
+    #[prost(string, tag = "3")]
+    pub carrier: ::prost::alloc::string::String,
+    /// Carrier's tracking number.
+    #[prost(string, tag = "4")]
+    pub tracking_number: ::prost::alloc::string::String,
+    /// Its state, such as IN_TRANSIT.
+    #[prost(string, tag = "5")]
+    pub state: ::prost::alloc::string::String,
+}
+/// The parcels of an order as its view shows them.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ShipmentsView {
+    /// How this part was come by.
+    #[prost(enumeration = "PartState", tag = "1")]
+    pub state: i32,
+    /// Moment that the part shows.
+    #[prost(message, optional, tag = "2")]
+    pub as_of_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Why it is not fresh, such as UNREACHABLE.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// The parcels.
+    #[prost(message, repeated, tag = "4")]
+    pub parcels: ::prost::alloc::vec::Vec<ParcelView>,
+}
+/// The last word of the carrier about a parcel.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TrackingEntry {
+    /// The shipment.
+    #[prost(string, tag = "1")]
+    pub shipment_id: ::prost::alloc::string::String,
+    /// PICKED_UP, IN_TRANSIT, OUT_FOR_DELIVERY or DELIVERED.
+    #[prost(string, tag = "2")]
+    pub code: ::prost::alloc::string::String,
+    /// Where.
+    #[prost(string, tag = "3")]
+    pub location: ::prost::alloc::string::String,
+    /// When the carrier says it was.
+    #[prost(message, optional, tag = "4")]
+    pub occur_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// What carriers said about an order's parcels.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TrackingView {
+    /// How this part was come by.
+    #[prost(enumeration = "PartState", tag = "1")]
+    pub state: i32,
+    /// Moment that the part shows.
+    #[prost(message, optional, tag = "2")]
+    pub as_of_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Why it is not fresh, such as UNREACHABLE.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// Words of the carriers, oldest first.
+    #[prost(message, repeated, tag = "4")]
+    pub entries: ::prost::alloc::vec::Vec<TrackingEntry>,
+}
+/// Request of GetOrderView.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetOrderViewRequest {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+}
+/// An order with what other services know about it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OrderView {
+    /// The order.
+    #[prost(message, optional, tag = "1")]
+    pub order: ::core::option::Option<Order>,
+    /// The money.
+    #[prost(message, optional, tag = "2")]
+    pub payment: ::core::option::Option<PaymentView>,
+    /// The parcels.
+    #[prost(message, optional, tag = "3")]
+    pub shipments: ::core::option::Option<ShipmentsView>,
+    /// Where the parcels are.
+    #[prost(message, optional, tag = "4")]
+    pub tracking: ::core::option::Option<TrackingView>,
+    /// A part is not fresh.
+    #[prost(bool, tag = "5")]
+    pub partial: bool,
+}
+/// How a part of a view was come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum PartState {
+    /// Never sent.
+    Unspecified = 0,
+    /// Asked for just now.
+    Fresh = 1,
+    /// The owner did not answer; what the order had heard until as_of_time.
+    Stale = 2,
+    /// The owner did not answer, and the order has heard nothing yet.
+    Missing = 3,
+}
+impl PartState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PART_STATE_UNSPECIFIED",
+            Self::Fresh => "PART_STATE_FRESH",
+            Self::Stale => "PART_STATE_STALE",
+            Self::Missing => "PART_STATE_MISSING",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PART_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "PART_STATE_FRESH" => Some(Self::Fresh),
+            "PART_STATE_STALE" => Some(Self::Stale),
+            "PART_STATE_MISSING" => Some(Self::Missing),
+            _ => None,
+        }
+    }
 }
 /// Request of CreateOrder.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -573,13 +2135,13 @@ pub struct CreateOrderRequest {
     /// ISO 4217 currency; every product must have a price in it.
     #[prost(string, tag = "3")]
     pub currency_code: ::prost::alloc::string::String,
-    /// Where it goes.
+    /// Where it goes; a service request needs none, and one that it has is where taxes are owed.
     #[prost(message, optional, tag = "4")]
     pub shipping_address: ::core::option::Option<super::super::common::v1::Address>,
     /// STANDARD (default), EXPRESS or OVERNIGHT.
     #[prost(string, tag = "5")]
     pub shipping_service: ::prost::alloc::string::String,
-    /// Provider's token of the payment method, never a card number (PAY-05).
+    /// Provider's token of the payment method, never a card number (PAY-05); a draft has none.
     #[prost(string, tag = "6")]
     pub payment_method: ::prost::alloc::string::String,
     /// Remark, at most 1000 characters.
@@ -588,6 +2150,15 @@ pub struct CreateOrderRequest {
     /// What the caller thinks the total is; another total is ABORTED PRICE_CHANGED (ORD-21).
     #[prost(message, optional, tag = "8")]
     pub expected_total: ::core::option::Option<super::super::common::v1::Money>,
+    /// Only begin it: DRAFT, priced, no stock and no money until PlaceOrder (ORD-29).
+    #[prost(bool, tag = "9")]
+    pub draft: bool,
+    /// Address the buyer came from, IPv4 or IPv6, as the shop's front end saw it; empty when it does not know.
+    #[prost(string, tag = "12")]
+    pub client_ip: ::prost::alloc::string::String,
+    /// PURCHASE (default) or SERVICE_REQUEST, whose items name slots and which goes nowhere; orders of a SUBSCRIPTION are made by its renewals alone (ORD-46).
+    #[prost(enumeration = "OrderKind", tag = "15")]
+    pub kind: i32,
 }
 /// Request of QuoteOrder.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -598,12 +2169,15 @@ pub struct QuoteOrderRequest {
     /// ISO 4217 currency.
     #[prost(string, tag = "2")]
     pub currency_code: ::prost::alloc::string::String,
-    /// Where it goes.
+    /// Where it goes; a service request needs none.
     #[prost(message, optional, tag = "3")]
     pub shipping_address: ::core::option::Option<super::super::common::v1::Address>,
     /// STANDARD (default), EXPRESS or OVERNIGHT.
     #[prost(string, tag = "4")]
     pub shipping_service: ::prost::alloc::string::String,
+    /// PURCHASE (default) or SERVICE_REQUEST, which costs no shipping (ORD-46).
+    #[prost(enumeration = "OrderKind", tag = "5")]
+    pub kind: i32,
 }
 /// Prices of an order that is not placed.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -648,6 +2222,186 @@ pub struct CancelOrderRequest {
     #[prost(string, tag = "3")]
     pub etag: ::prost::alloc::string::String,
 }
+/// Request of CompleteService.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CompleteServiceRequest {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// Version the decision is based on; empty = whatever it is.
+    #[prost(string, tag = "2")]
+    pub etag: ::prost::alloc::string::String,
+}
+/// Request of PlaceOrder.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct PlaceOrderRequest {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// Provider's token of the payment method, never a card number (PAY-05).
+    #[prost(string, tag = "2")]
+    pub payment_method: ::prost::alloc::string::String,
+    /// What the caller thinks the total is; another total is ABORTED PRICE_CHANGED (ORD-21).
+    #[prost(message, optional, tag = "3")]
+    pub expected_total: ::core::option::Option<super::super::common::v1::Money>,
+    /// Version the change is based on; empty = whatever it is.
+    #[prost(string, tag = "4")]
+    pub etag: ::prost::alloc::string::String,
+}
+/// Request of AddOrderItem.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AddOrderItemRequest {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// What is added.
+    #[prost(message, optional, tag = "2")]
+    pub item: ::core::option::Option<OrderItem>,
+    /// Version the change is based on; empty = whatever it is.
+    #[prost(string, tag = "3")]
+    pub etag: ::prost::alloc::string::String,
+}
+/// Request of UpdateOrderItem.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateOrderItemRequest {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// Number of the line.
+    #[prost(int32, tag = "2")]
+    pub line: i32,
+    /// Units from now on, at least 1.
+    #[prost(int32, tag = "3")]
+    pub quantity: i32,
+    /// Version the change is based on; empty = whatever it is.
+    #[prost(string, tag = "4")]
+    pub etag: ::prost::alloc::string::String,
+}
+/// Request of RemoveOrderItem.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveOrderItemRequest {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// Number of the line.
+    #[prost(int32, tag = "2")]
+    pub line: i32,
+    /// Version the change is based on; empty = whatever it is.
+    #[prost(string, tag = "3")]
+    pub etag: ::prost::alloc::string::String,
+}
+/// Request of AddOrderNote.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct AddOrderNoteRequest {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// The note, 1 to 1000 characters.
+    #[prost(string, tag = "2")]
+    pub text: ::prost::alloc::string::String,
+}
+/// Request of HoldOrder.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HoldOrderRequest {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// Why, 1 to 200 characters.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// Version the change is based on; empty = whatever it is.
+    #[prost(string, tag = "3")]
+    pub etag: ::prost::alloc::string::String,
+}
+/// Request of ReleaseOrderHold.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseOrderHoldRequest {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// Version the change is based on; empty = whatever it is.
+    #[prost(string, tag = "2")]
+    pub etag: ::prost::alloc::string::String,
+}
+/// Request of RateOrder.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct RateOrderRequest {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// 1 to 5.
+    #[prost(int32, tag = "2")]
+    pub stars: i32,
+    /// In words, at most 1000 characters.
+    #[prost(string, tag = "3")]
+    pub comment: ::prost::alloc::string::String,
+    /// Version the change is based on; empty = whatever it is.
+    #[prost(string, tag = "4")]
+    pub etag: ::prost::alloc::string::String,
+}
+/// Request of BatchCreateOrders.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BatchCreateOrdersRequest {
+    /// 1 to 50 orders.
+    #[prost(message, repeated, tag = "1")]
+    pub requests: ::prost::alloc::vec::Vec<CreateOrderRequest>,
+}
+/// Response of BatchCreateOrders.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BatchCreateOrdersResponse {
+    /// One per request, in their order.
+    #[prost(message, repeated, tag = "1")]
+    pub results: ::prost::alloc::vec::Vec<BatchCreateResult>,
+}
+/// What became of one order of a batch.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BatchCreateResult {
+    /// Either.
+    #[prost(oneof = "batch_create_result::Result", tags = "1, 2")]
+    pub result: ::core::option::Option<batch_create_result::Result>,
+}
+/// Nested message and enum types in `BatchCreateResult`.
+pub mod batch_create_result {
+    /// Either.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Result {
+        /// It was created.
+        #[prost(message, tag = "1")]
+        Order(super::Order),
+        /// It was not.
+        #[prost(message, tag = "2")]
+        Failure(super::BatchCreateFailure),
+    }
+}
+/// Why an order of a batch was not created.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BatchCreateFailure {
+    /// Stable reason, such as UNKNOWN_SKU.
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
+    /// In words.
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
+    /// Every wrong field.
+    #[prost(message, repeated, tag = "3")]
+    pub fields: ::prost::alloc::vec::Vec<WrongField>,
+}
+/// One wrong field of a request.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WrongField {
+    /// Path of the field, such as "items\[0\].sku".
+    #[prost(string, tag = "1")]
+    pub field: ::prost::alloc::string::String,
+    /// Stable reason.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// In words.
+    #[prost(string, tag = "3")]
+    pub description: ::prost::alloc::string::String,
+}
 /// Request of VerifyOrder.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VerifyOrderRequest {
@@ -690,6 +2444,33 @@ pub struct ListOrdersRequest {
     /// Only this order number.
     #[prost(int64, tag = "5")]
     pub order_number: i64,
+    /// Only these states in the detailed words, such as PAYMENT_PROCESSING; a locked order counts as what it was before.
+    #[prost(string, repeated, tag = "6")]
+    pub status: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Only these states in the words of a shop, such as "Pending Payment".
+    #[prost(string, repeated, tag = "7")]
+    pub status_retail: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Only these states in the words of a lifecycle, such as "Confirmed".
+    #[prost(string, repeated, tag = "8")]
+    pub status_lifecycle: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Only orders of this product.
+    #[prost(string, tag = "9")]
+    pub sku: ::prost::alloc::string::String,
+    /// Placed at this time or later.
+    #[prost(message, optional, tag = "10")]
+    pub create_time_from: ::core::option::Option<::prost_types::Timestamp>,
+    /// Placed before this time.
+    #[prost(message, optional, tag = "11")]
+    pub create_time_to: ::core::option::Option<::prost_types::Timestamp>,
+    /// ISO 4217 currency; needed with total_min_minor and total_max_minor.
+    #[prost(string, tag = "12")]
+    pub currency_code: ::prost::alloc::string::String,
+    /// Total of at least this, minor units.
+    #[prost(int64, optional, tag = "13")]
+    pub total_min_minor: ::core::option::Option<i64>,
+    /// Total of at most this, minor units.
+    #[prost(int64, optional, tag = "14")]
+    pub total_max_minor: ::core::option::Option<i64>,
 }
 /// A page of orders.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -724,13 +2505,6 @@ pub struct WatchOrderRequest {
     /// Version the caller has already; it is not sent again (Last-Event-ID).
     #[prost(string, tag = "2")]
     pub etag: ::prost::alloc::string::String,
-}
-/// Request of GetSaga.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetSagaRequest {
-    /// The order.
-    #[prost(string, tag = "1")]
-    pub order_id: ::prost::alloc::string::String,
 }
 /// Generated client implementations.
 pub mod order_service_client {
@@ -896,7 +2670,7 @@ pub mod order_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// CancelOrder cancels an order whose saga can still be undone: before the warehouse has accepted it. Stock and money are given back by the saga (ORD-04). Once fulfillment has started it is FAILED_PRECONDITION ORDER_STATE_FORBIDS and nothing changes (ORD-17).
+        /// CancelOrder cancels an order that no warehouse has begun to pick: a saga calls the warehouse off and gives stock and money back (ORD-04). Where a warehouse turns out to have begun, the order goes on and state_reason says ORDER_IN_PICKING. Once fulfillment has started it is FAILED_PRECONDITION ORDER_STATE_FORBIDS and nothing changes (ORD-17).
         pub async fn cancel_order(
             &mut self,
             request: impl tonic::IntoRequest<super::CancelOrderRequest>,
@@ -917,6 +2691,251 @@ pub mod order_service_client {
             req.extensions_mut()
                 .insert(
                     GrpcMethod::new("ordermesh.order.v1.OrderService", "CancelOrder"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// PlaceOrder places a draft with the prices of now and starts its saga (ORD-29); what CreateOrder refuses is refused here too. An order that is no draft is FAILED_PRECONDITION ORDER_STATE_FORBIDS.
+        pub async fn place_order(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PlaceOrderRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.OrderService/PlaceOrder",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("ordermesh.order.v1.OrderService", "PlaceOrder"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// AddOrderItem adds a line to a draft and prices it anew (ORD-05). One of an order that is paid is a change that is confirmed at once (OrderChangeService): the line appears when stock and money are held. Once a warehouse has been asked it is FAILED_PRECONDITION ORDER_STATE_FORBIDS (ORD-16).
+        pub async fn add_order_item(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AddOrderItemRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.OrderService/AddOrderItem",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("ordermesh.order.v1.OrderService", "AddOrderItem"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// UpdateOrderItem sets the units of a line, of a draft at once and of a paid order by a change. A line that is not there is NOT_FOUND ITEM_NOT_FOUND.
+        pub async fn update_order_item(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateOrderItemRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.OrderService/UpdateOrderItem",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("ordermesh.order.v1.OrderService", "UpdateOrderItem"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// RemoveOrderItem takes a line away, from a draft at once and from a paid order by a change; the last line stays (ORD-18): cancel the draft instead.
+        pub async fn remove_order_item(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RemoveOrderItemRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.OrderService/RemoveOrderItem",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("ordermesh.order.v1.OrderService", "RemoveOrderItem"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// AddOrderNote notes something on an order in the caller's name, in any state (ORD-47).
+        pub async fn add_order_note(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AddOrderNoteRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.OrderService/AddOrderNote",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("ordermesh.order.v1.OrderService", "AddOrderNote"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// HoldOrder keeps the warehouse from hearing of an order until it is released. While the warehouse is being asked, and later, it is FAILED_PRECONDITION ORDER_STATE_FORBIDS.
+        pub async fn hold_order(
+            &mut self,
+            request: impl tonic::IntoRequest<super::HoldOrderRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.OrderService/HoldOrder",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("ordermesh.order.v1.OrderService", "HoldOrder"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// ReleaseOrderHold lets a held order go on at once.
+        pub async fn release_order_hold(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReleaseOrderHoldRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.OrderService/ReleaseOrderHold",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.order.v1.OrderService",
+                        "ReleaseOrderHold",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// RateOrder says how a delivered order was; only who bought it may, and a second word replaces the first.
+        pub async fn rate_order(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RateOrderRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.OrderService/RateOrder",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("ordermesh.order.v1.OrderService", "RateOrder"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// CompleteService says that a booked service was given: the order is DELIVERED. Of an order that is no service request, or not booked yet, FAILED_PRECONDITION ORDER_STATE_FORBIDS.
+        pub async fn complete_service(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CompleteServiceRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.OrderService/CompleteService",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("ordermesh.order.v1.OrderService", "CompleteService"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// BatchCreateOrders creates up to 50 orders; each stands for itself and has its own result, in the order of the requests (ORD-48).
+        pub async fn batch_create_orders(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BatchCreateOrdersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BatchCreateOrdersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.OrderService/BatchCreateOrders",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.order.v1.OrderService",
+                        "BatchCreateOrders",
+                    ),
                 );
             self.inner.unary(req, path, codec).await
         }
@@ -977,11 +2996,64 @@ pub mod order_service_server {
             &self,
             request: tonic::Request<super::UpdateOrderRequest>,
         ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
-        /// CancelOrder cancels an order whose saga can still be undone: before the warehouse has accepted it. Stock and money are given back by the saga (ORD-04). Once fulfillment has started it is FAILED_PRECONDITION ORDER_STATE_FORBIDS and nothing changes (ORD-17).
+        /// CancelOrder cancels an order that no warehouse has begun to pick: a saga calls the warehouse off and gives stock and money back (ORD-04). Where a warehouse turns out to have begun, the order goes on and state_reason says ORDER_IN_PICKING. Once fulfillment has started it is FAILED_PRECONDITION ORDER_STATE_FORBIDS and nothing changes (ORD-17).
         async fn cancel_order(
             &self,
             request: tonic::Request<super::CancelOrderRequest>,
         ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
+        /// PlaceOrder places a draft with the prices of now and starts its saga (ORD-29); what CreateOrder refuses is refused here too. An order that is no draft is FAILED_PRECONDITION ORDER_STATE_FORBIDS.
+        async fn place_order(
+            &self,
+            request: tonic::Request<super::PlaceOrderRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
+        /// AddOrderItem adds a line to a draft and prices it anew (ORD-05). One of an order that is paid is a change that is confirmed at once (OrderChangeService): the line appears when stock and money are held. Once a warehouse has been asked it is FAILED_PRECONDITION ORDER_STATE_FORBIDS (ORD-16).
+        async fn add_order_item(
+            &self,
+            request: tonic::Request<super::AddOrderItemRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
+        /// UpdateOrderItem sets the units of a line, of a draft at once and of a paid order by a change. A line that is not there is NOT_FOUND ITEM_NOT_FOUND.
+        async fn update_order_item(
+            &self,
+            request: tonic::Request<super::UpdateOrderItemRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
+        /// RemoveOrderItem takes a line away, from a draft at once and from a paid order by a change; the last line stays (ORD-18): cancel the draft instead.
+        async fn remove_order_item(
+            &self,
+            request: tonic::Request<super::RemoveOrderItemRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
+        /// AddOrderNote notes something on an order in the caller's name, in any state (ORD-47).
+        async fn add_order_note(
+            &self,
+            request: tonic::Request<super::AddOrderNoteRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
+        /// HoldOrder keeps the warehouse from hearing of an order until it is released. While the warehouse is being asked, and later, it is FAILED_PRECONDITION ORDER_STATE_FORBIDS.
+        async fn hold_order(
+            &self,
+            request: tonic::Request<super::HoldOrderRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
+        /// ReleaseOrderHold lets a held order go on at once.
+        async fn release_order_hold(
+            &self,
+            request: tonic::Request<super::ReleaseOrderHoldRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
+        /// RateOrder says how a delivered order was; only who bought it may, and a second word replaces the first.
+        async fn rate_order(
+            &self,
+            request: tonic::Request<super::RateOrderRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
+        /// CompleteService says that a booked service was given: the order is DELIVERED. Of an order that is no service request, or not booked yet, FAILED_PRECONDITION ORDER_STATE_FORBIDS.
+        async fn complete_service(
+            &self,
+            request: tonic::Request<super::CompleteServiceRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
+        /// BatchCreateOrders creates up to 50 orders; each stands for itself and has its own result, in the order of the requests (ORD-48).
+        async fn batch_create_orders(
+            &self,
+            request: tonic::Request<super::BatchCreateOrdersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BatchCreateOrdersResponse>,
+            tonic::Status,
+        >;
         /// VerifyOrder folds an order's events from the first and compares the result with the stored picture (ORD-37); nothing changes.
         async fn verify_order(
             &self,
@@ -1248,6 +3320,460 @@ pub mod order_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/ordermesh.order.v1.OrderService/PlaceOrder" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlaceOrderSvc<T: OrderService>(pub Arc<T>);
+                    impl<
+                        T: OrderService,
+                    > tonic::server::UnaryService<super::PlaceOrderRequest>
+                    for PlaceOrderSvc<T> {
+                        type Response = super::Order;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PlaceOrderRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OrderService>::place_order(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlaceOrderSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.OrderService/AddOrderItem" => {
+                    #[allow(non_camel_case_types)]
+                    struct AddOrderItemSvc<T: OrderService>(pub Arc<T>);
+                    impl<
+                        T: OrderService,
+                    > tonic::server::UnaryService<super::AddOrderItemRequest>
+                    for AddOrderItemSvc<T> {
+                        type Response = super::Order;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AddOrderItemRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OrderService>::add_order_item(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AddOrderItemSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.OrderService/UpdateOrderItem" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateOrderItemSvc<T: OrderService>(pub Arc<T>);
+                    impl<
+                        T: OrderService,
+                    > tonic::server::UnaryService<super::UpdateOrderItemRequest>
+                    for UpdateOrderItemSvc<T> {
+                        type Response = super::Order;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateOrderItemRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OrderService>::update_order_item(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateOrderItemSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.OrderService/RemoveOrderItem" => {
+                    #[allow(non_camel_case_types)]
+                    struct RemoveOrderItemSvc<T: OrderService>(pub Arc<T>);
+                    impl<
+                        T: OrderService,
+                    > tonic::server::UnaryService<super::RemoveOrderItemRequest>
+                    for RemoveOrderItemSvc<T> {
+                        type Response = super::Order;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RemoveOrderItemRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OrderService>::remove_order_item(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RemoveOrderItemSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.OrderService/AddOrderNote" => {
+                    #[allow(non_camel_case_types)]
+                    struct AddOrderNoteSvc<T: OrderService>(pub Arc<T>);
+                    impl<
+                        T: OrderService,
+                    > tonic::server::UnaryService<super::AddOrderNoteRequest>
+                    for AddOrderNoteSvc<T> {
+                        type Response = super::Order;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AddOrderNoteRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OrderService>::add_order_note(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AddOrderNoteSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.OrderService/HoldOrder" => {
+                    #[allow(non_camel_case_types)]
+                    struct HoldOrderSvc<T: OrderService>(pub Arc<T>);
+                    impl<
+                        T: OrderService,
+                    > tonic::server::UnaryService<super::HoldOrderRequest>
+                    for HoldOrderSvc<T> {
+                        type Response = super::Order;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::HoldOrderRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OrderService>::hold_order(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = HoldOrderSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.OrderService/ReleaseOrderHold" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReleaseOrderHoldSvc<T: OrderService>(pub Arc<T>);
+                    impl<
+                        T: OrderService,
+                    > tonic::server::UnaryService<super::ReleaseOrderHoldRequest>
+                    for ReleaseOrderHoldSvc<T> {
+                        type Response = super::Order;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReleaseOrderHoldRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OrderService>::release_order_hold(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReleaseOrderHoldSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.OrderService/RateOrder" => {
+                    #[allow(non_camel_case_types)]
+                    struct RateOrderSvc<T: OrderService>(pub Arc<T>);
+                    impl<
+                        T: OrderService,
+                    > tonic::server::UnaryService<super::RateOrderRequest>
+                    for RateOrderSvc<T> {
+                        type Response = super::Order;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RateOrderRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OrderService>::rate_order(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RateOrderSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.OrderService/CompleteService" => {
+                    #[allow(non_camel_case_types)]
+                    struct CompleteServiceSvc<T: OrderService>(pub Arc<T>);
+                    impl<
+                        T: OrderService,
+                    > tonic::server::UnaryService<super::CompleteServiceRequest>
+                    for CompleteServiceSvc<T> {
+                        type Response = super::Order;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CompleteServiceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OrderService>::complete_service(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CompleteServiceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.OrderService/BatchCreateOrders" => {
+                    #[allow(non_camel_case_types)]
+                    struct BatchCreateOrdersSvc<T: OrderService>(pub Arc<T>);
+                    impl<
+                        T: OrderService,
+                    > tonic::server::UnaryService<super::BatchCreateOrdersRequest>
+                    for BatchCreateOrdersSvc<T> {
+                        type Response = super::BatchCreateOrdersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BatchCreateOrdersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OrderService>::batch_create_orders(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BatchCreateOrdersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/ordermesh.order.v1.OrderService/VerifyOrder" => {
                     #[allow(non_camel_case_types)]
                     struct VerifyOrderSvc<T: OrderService>(pub Arc<T>);
@@ -1476,6 +4002,123 @@ pub mod order_query_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// ListUserOrders pages through a user's orders, newest first (ORD-08). A customer has his own; of anybody else, and of who is not in the tenant, NOT_FOUND USER_NOT_FOUND.
+        pub async fn list_user_orders(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListUserOrdersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListUserOrdersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.OrderQueryService/ListUserOrders",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.order.v1.OrderQueryService",
+                        "ListUserOrders",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// SearchOrders pages through the orders that meet all criteria, newest first; a customer finds only his own (ORD-10).
+        pub async fn search_orders(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SearchOrdersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SearchOrdersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.OrderQueryService/SearchOrders",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.order.v1.OrderQueryService",
+                        "SearchOrders",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// CountOrders counts the orders that meet all criteria, up to 100000; a customer counts only his own.
+        pub async fn count_orders(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CountOrdersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CountOrdersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.OrderQueryService/CountOrders",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.order.v1.OrderQueryService",
+                        "CountOrders",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// GetOrderView returns an order with what payment and shipping know about it now (ORD-43); a part whose owner does not answer shows what the order had heard, and since when.
+        pub async fn get_order_view(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetOrderViewRequest>,
+        ) -> std::result::Result<tonic::Response<super::OrderView>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.OrderQueryService/GetOrderView",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.order.v1.OrderQueryService",
+                        "GetOrderView",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// ListOrderEvents returns an order's history in order (ORD-09).
         pub async fn list_order_events(
             &mut self,
@@ -1561,6 +4204,35 @@ pub mod order_query_service_server {
             tonic::Response<super::ListOrdersResponse>,
             tonic::Status,
         >;
+        /// ListUserOrders pages through a user's orders, newest first (ORD-08). A customer has his own; of anybody else, and of who is not in the tenant, NOT_FOUND USER_NOT_FOUND.
+        async fn list_user_orders(
+            &self,
+            request: tonic::Request<super::ListUserOrdersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListUserOrdersResponse>,
+            tonic::Status,
+        >;
+        /// SearchOrders pages through the orders that meet all criteria, newest first; a customer finds only his own (ORD-10).
+        async fn search_orders(
+            &self,
+            request: tonic::Request<super::SearchOrdersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SearchOrdersResponse>,
+            tonic::Status,
+        >;
+        /// CountOrders counts the orders that meet all criteria, up to 100000; a customer counts only his own.
+        async fn count_orders(
+            &self,
+            request: tonic::Request<super::CountOrdersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CountOrdersResponse>,
+            tonic::Status,
+        >;
+        /// GetOrderView returns an order with what payment and shipping know about it now (ORD-43); a part whose owner does not answer shows what the order had heard, and since when.
+        async fn get_order_view(
+            &self,
+            request: tonic::Request<super::GetOrderViewRequest>,
+        ) -> std::result::Result<tonic::Response<super::OrderView>, tonic::Status>;
         /// ListOrderEvents returns an order's history in order (ORD-09).
         async fn list_order_events(
             &self,
@@ -1748,6 +4420,190 @@ pub mod order_query_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/ordermesh.order.v1.OrderQueryService/ListUserOrders" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListUserOrdersSvc<T: OrderQueryService>(pub Arc<T>);
+                    impl<
+                        T: OrderQueryService,
+                    > tonic::server::UnaryService<super::ListUserOrdersRequest>
+                    for ListUserOrdersSvc<T> {
+                        type Response = super::ListUserOrdersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListUserOrdersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OrderQueryService>::list_user_orders(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListUserOrdersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.OrderQueryService/SearchOrders" => {
+                    #[allow(non_camel_case_types)]
+                    struct SearchOrdersSvc<T: OrderQueryService>(pub Arc<T>);
+                    impl<
+                        T: OrderQueryService,
+                    > tonic::server::UnaryService<super::SearchOrdersRequest>
+                    for SearchOrdersSvc<T> {
+                        type Response = super::SearchOrdersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SearchOrdersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OrderQueryService>::search_orders(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SearchOrdersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.OrderQueryService/CountOrders" => {
+                    #[allow(non_camel_case_types)]
+                    struct CountOrdersSvc<T: OrderQueryService>(pub Arc<T>);
+                    impl<
+                        T: OrderQueryService,
+                    > tonic::server::UnaryService<super::CountOrdersRequest>
+                    for CountOrdersSvc<T> {
+                        type Response = super::CountOrdersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CountOrdersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OrderQueryService>::count_orders(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CountOrdersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.OrderQueryService/GetOrderView" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetOrderViewSvc<T: OrderQueryService>(pub Arc<T>);
+                    impl<
+                        T: OrderQueryService,
+                    > tonic::server::UnaryService<super::GetOrderViewRequest>
+                    for GetOrderViewSvc<T> {
+                        type Response = super::OrderView;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetOrderViewRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OrderQueryService>::get_order_view(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetOrderViewSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/ordermesh.order.v1.OrderQueryService/ListOrderEvents" => {
                     #[allow(non_camel_case_types)]
                     struct ListOrderEventsSvc<T: OrderQueryService>(pub Arc<T>);
@@ -1880,6 +4736,136 @@ pub mod order_query_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// A saga does not get on by itself; said once each time (SAG-06).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SagaNeedsAttention {
+    /// The saga.
+    #[prost(string, tag = "1")]
+    pub saga_id: ::prost::alloc::string::String,
+    /// Definition, such as "place".
+    #[prost(string, tag = "2")]
+    pub kind: ::prost::alloc::string::String,
+    /// Step it is at.
+    #[prost(string, tag = "3")]
+    pub step: ::prost::alloc::string::String,
+    /// NEEDS_ATTENTION, or RUNNING or WAITING when nobody looked at it in time.
+    #[prost(string, tag = "4")]
+    pub state: ::prost::alloc::string::String,
+}
+/// An operator decided about a saga (SAG-06).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SagaDecided {
+    /// The saga.
+    #[prost(string, tag = "1")]
+    pub saga_id: ::prost::alloc::string::String,
+    /// Definition, such as "place".
+    #[prost(string, tag = "2")]
+    pub kind: ::prost::alloc::string::String,
+    /// Step it was at.
+    #[prost(string, tag = "3")]
+    pub step: ::prost::alloc::string::String,
+    /// RETRIED, SKIPPED, FORCED_BACK or RESOLVED.
+    #[prost(string, tag = "4")]
+    pub decision: ::prost::alloc::string::String,
+    /// Why.
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+    /// Who.
+    #[prost(message, optional, tag = "6")]
+    pub actor: ::core::option::Option<super::super::common::v1::Actor>,
+}
+/// Request of GetSaga.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetSagaRequest {
+    /// The order, or the id of a saga of its own ("sag\_" and 32 hex digits).
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+}
+/// Request of ListSagas.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListSagasRequest {
+    /// Most sagas of the page; default 50, at most 200.
+    #[prost(int32, tag = "1")]
+    pub page_size: i32,
+    /// Token of the page; belongs to the same filters and tenant.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Only these definitions, such as "place".
+    #[prost(string, repeated, tag = "3")]
+    pub kinds: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Only these states.
+    #[prost(enumeration = "SagaState", repeated, tag = "4")]
+    pub states: ::prost::alloc::vec::Vec<i32>,
+    /// Only those that are at this step.
+    #[prost(string, tag = "5")]
+    pub step: ::prost::alloc::string::String,
+    /// Only those that were started at least this long ago.
+    #[prost(message, optional, tag = "6")]
+    pub min_age: ::core::option::Option<::prost_types::Duration>,
+}
+/// A page of sagas.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSagasResponse {
+    /// The sagas, without their logs.
+    #[prost(message, repeated, tag = "1")]
+    pub sagas: ::prost::alloc::vec::Vec<Saga>,
+    /// Token of the next page; empty at the end.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Request of WatchSaga.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchSagaRequest {
+    /// The saga.
+    #[prost(string, tag = "1")]
+    pub saga_id: ::prost::alloc::string::String,
+    /// Version the caller has already; it is not sent again (Last-Event-ID).
+    #[prost(string, tag = "2")]
+    pub etag: ::prost::alloc::string::String,
+}
+/// Request of RetrySagaStep.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RetrySagaStepRequest {
+    /// The saga.
+    #[prost(string, tag = "1")]
+    pub saga_id: ::prost::alloc::string::String,
+    /// Why, 1 to 200 characters; it goes into the saga's log.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// Request of SkipSagaStep.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SkipSagaStepRequest {
+    /// The saga.
+    #[prost(string, tag = "1")]
+    pub saga_id: ::prost::alloc::string::String,
+    /// The step that needs attention; a repeat does not skip the next one.
+    #[prost(string, tag = "2")]
+    pub step: ::prost::alloc::string::String,
+    /// Why, 1 to 200 characters; it goes into the saga's log.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// Request of ForceCompensate.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ForceCompensateRequest {
+    /// The saga.
+    #[prost(string, tag = "1")]
+    pub saga_id: ::prost::alloc::string::String,
+    /// Why, 1 to 200 characters; it goes into the saga's log.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// Request of ResolveSaga.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResolveSagaRequest {
+    /// The saga.
+    #[prost(string, tag = "1")]
+    pub saga_id: ::prost::alloc::string::String,
+    /// Why, 1 to 200 characters; it goes into the saga's log.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
 /// Generated client implementations.
 pub mod saga_service_client {
     #![allow(
@@ -1891,7 +4877,7 @@ pub mod saga_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Sagas for operators.
+    /// Sagas for operators: what they do, and what a person decides when one does not get on (SAG-06).
     #[derive(Debug, Clone)]
     pub struct SagaServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -1972,7 +4958,7 @@ pub mod saga_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// GetSaga returns the saga of an order with its log (SAG-01).
+        /// GetSaga returns a saga with its log: the one that placed an order, or one by its own id (SAG-01).
         pub async fn get_saga(
             &mut self,
             request: impl tonic::IntoRequest<super::GetSagaRequest>,
@@ -1994,6 +4980,152 @@ pub mod saga_service_client {
                 .insert(GrpcMethod::new("ordermesh.order.v1.SagaService", "GetSaga"));
             self.inner.unary(req, path, codec).await
         }
+        /// ListSagas pages through sagas, newest first, without their logs.
+        pub async fn list_sagas(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListSagasRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSagasResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.SagaService/ListSagas",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("ordermesh.order.v1.SagaService", "ListSagas"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// WatchSaga sends a saga with its log now and after every change, until it is over or the caller leaves.
+        pub async fn watch_saga(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchSagaRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::Saga>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.SagaService/WatchSaga",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("ordermesh.order.v1.SagaService", "WatchSaga"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// RetrySagaStep tries the step a saga is at again, now and with all its tries. A saga that is over is FAILED_PRECONDITION SAGA_STATE_FORBIDS.
+        pub async fn retry_saga_step(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RetrySagaStepRequest>,
+        ) -> std::result::Result<tonic::Response<super::Saga>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.SagaService/RetrySagaStep",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("ordermesh.order.v1.SagaService", "RetrySagaStep"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// SkipSagaStep takes the step that needs attention as done, because somebody saw to it by other means. Any other state is FAILED_PRECONDITION SAGA_STATE_FORBIDS, any other step SAGA_AT_ANOTHER_STEP.
+        pub async fn skip_saga_step(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SkipSagaStepRequest>,
+        ) -> std::result::Result<tonic::Response<super::Saga>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.SagaService/SkipSagaStep",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("ordermesh.order.v1.SagaService", "SkipSagaStep"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// ForceCompensate undoes what a saga did. A saga that is complete, resolved or stuck in its undoing is FAILED_PRECONDITION SAGA_STATE_FORBIDS.
+        pub async fn force_compensate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ForceCompensateRequest>,
+        ) -> std::result::Result<tonic::Response<super::Saga>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.SagaService/ForceCompensate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("ordermesh.order.v1.SagaService", "ForceCompensate"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// ResolveSaga ends a saga that needs attention as it is; a person sees to the rest. Any other state is FAILED_PRECONDITION SAGA_STATE_FORBIDS.
+        pub async fn resolve_saga(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResolveSagaRequest>,
+        ) -> std::result::Result<tonic::Response<super::Saga>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.SagaService/ResolveSaga",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("ordermesh.order.v1.SagaService", "ResolveSaga"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2009,13 +5141,52 @@ pub mod saga_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with SagaServiceServer.
     #[async_trait]
     pub trait SagaService: std::marker::Send + std::marker::Sync + 'static {
-        /// GetSaga returns the saga of an order with its log (SAG-01).
+        /// GetSaga returns a saga with its log: the one that placed an order, or one by its own id (SAG-01).
         async fn get_saga(
             &self,
             request: tonic::Request<super::GetSagaRequest>,
         ) -> std::result::Result<tonic::Response<super::Saga>, tonic::Status>;
+        /// ListSagas pages through sagas, newest first, without their logs.
+        async fn list_sagas(
+            &self,
+            request: tonic::Request<super::ListSagasRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSagasResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the WatchSaga method.
+        type WatchSagaStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::Saga, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// WatchSaga sends a saga with its log now and after every change, until it is over or the caller leaves.
+        async fn watch_saga(
+            &self,
+            request: tonic::Request<super::WatchSagaRequest>,
+        ) -> std::result::Result<tonic::Response<Self::WatchSagaStream>, tonic::Status>;
+        /// RetrySagaStep tries the step a saga is at again, now and with all its tries. A saga that is over is FAILED_PRECONDITION SAGA_STATE_FORBIDS.
+        async fn retry_saga_step(
+            &self,
+            request: tonic::Request<super::RetrySagaStepRequest>,
+        ) -> std::result::Result<tonic::Response<super::Saga>, tonic::Status>;
+        /// SkipSagaStep takes the step that needs attention as done, because somebody saw to it by other means. Any other state is FAILED_PRECONDITION SAGA_STATE_FORBIDS, any other step SAGA_AT_ANOTHER_STEP.
+        async fn skip_saga_step(
+            &self,
+            request: tonic::Request<super::SkipSagaStepRequest>,
+        ) -> std::result::Result<tonic::Response<super::Saga>, tonic::Status>;
+        /// ForceCompensate undoes what a saga did. A saga that is complete, resolved or stuck in its undoing is FAILED_PRECONDITION SAGA_STATE_FORBIDS.
+        async fn force_compensate(
+            &self,
+            request: tonic::Request<super::ForceCompensateRequest>,
+        ) -> std::result::Result<tonic::Response<super::Saga>, tonic::Status>;
+        /// ResolveSaga ends a saga that needs attention as it is; a person sees to the rest. Any other state is FAILED_PRECONDITION SAGA_STATE_FORBIDS.
+        async fn resolve_saga(
+            &self,
+            request: tonic::Request<super::ResolveSagaRequest>,
+        ) -> std::result::Result<tonic::Response<super::Saga>, tonic::Status>;
     }
-    /// Sagas for operators.
+    /// Sagas for operators: what they do, and what a person decides when one does not get on (SAG-06).
     #[derive(Debug)]
     pub struct SagaServiceServer<T> {
         inner: Arc<T>,
@@ -2137,6 +5308,277 @@ pub mod saga_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/ordermesh.order.v1.SagaService/ListSagas" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSagasSvc<T: SagaService>(pub Arc<T>);
+                    impl<
+                        T: SagaService,
+                    > tonic::server::UnaryService<super::ListSagasRequest>
+                    for ListSagasSvc<T> {
+                        type Response = super::ListSagasResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListSagasRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SagaService>::list_sagas(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSagasSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.SagaService/WatchSaga" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchSagaSvc<T: SagaService>(pub Arc<T>);
+                    impl<
+                        T: SagaService,
+                    > tonic::server::ServerStreamingService<super::WatchSagaRequest>
+                    for WatchSagaSvc<T> {
+                        type Response = super::Saga;
+                        type ResponseStream = T::WatchSagaStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchSagaRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SagaService>::watch_saga(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchSagaSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.SagaService/RetrySagaStep" => {
+                    #[allow(non_camel_case_types)]
+                    struct RetrySagaStepSvc<T: SagaService>(pub Arc<T>);
+                    impl<
+                        T: SagaService,
+                    > tonic::server::UnaryService<super::RetrySagaStepRequest>
+                    for RetrySagaStepSvc<T> {
+                        type Response = super::Saga;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RetrySagaStepRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SagaService>::retry_saga_step(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RetrySagaStepSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.SagaService/SkipSagaStep" => {
+                    #[allow(non_camel_case_types)]
+                    struct SkipSagaStepSvc<T: SagaService>(pub Arc<T>);
+                    impl<
+                        T: SagaService,
+                    > tonic::server::UnaryService<super::SkipSagaStepRequest>
+                    for SkipSagaStepSvc<T> {
+                        type Response = super::Saga;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SkipSagaStepRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SagaService>::skip_saga_step(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SkipSagaStepSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.SagaService/ForceCompensate" => {
+                    #[allow(non_camel_case_types)]
+                    struct ForceCompensateSvc<T: SagaService>(pub Arc<T>);
+                    impl<
+                        T: SagaService,
+                    > tonic::server::UnaryService<super::ForceCompensateRequest>
+                    for ForceCompensateSvc<T> {
+                        type Response = super::Saga;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ForceCompensateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SagaService>::force_compensate(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ForceCompensateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.SagaService/ResolveSaga" => {
+                    #[allow(non_camel_case_types)]
+                    struct ResolveSagaSvc<T: SagaService>(pub Arc<T>);
+                    impl<
+                        T: SagaService,
+                    > tonic::server::UnaryService<super::ResolveSagaRequest>
+                    for ResolveSagaSvc<T> {
+                        type Response = super::Saga;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResolveSagaRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SagaService>::resolve_saga(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ResolveSagaSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -2174,6 +5616,1373 @@ pub mod saga_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "ordermesh.order.v1.SagaService";
     impl<T> tonic::server::NamedService for SagaServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// A subscription was made, changed, or looked after.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SubscriptionChanged {
+    /// The subscription.
+    #[prost(string, tag = "1")]
+    pub subscription_id: ::prost::alloc::string::String,
+    /// The user who buys.
+    #[prost(string, tag = "2")]
+    pub customer_id: ::prost::alloc::string::String,
+    /// CREATED, UPDATED, PAUSED, RESUMED, SKIPPED, CANCELLED, ORDERED or FAILED.
+    #[prost(string, tag = "3")]
+    pub change: ::prost::alloc::string::String,
+    /// State after it: ACTIVE, PAUSED, PAST_DUE or CANCELLED.
+    #[prost(string, tag = "4")]
+    pub state: ::prost::alloc::string::String,
+    /// The period it is about; 0 = none.
+    #[prost(int32, tag = "5")]
+    pub period: i32,
+    /// The order of that period.
+    #[prost(string, tag = "6")]
+    pub order_id: ::prost::alloc::string::String,
+    /// Why.
+    #[prost(string, tag = "7")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// The order of a period is paid; said once per period.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SubscriptionRenewed {
+    /// The subscription.
+    #[prost(string, tag = "1")]
+    pub subscription_id: ::prost::alloc::string::String,
+    /// The user who buys.
+    #[prost(string, tag = "2")]
+    pub customer_id: ::prost::alloc::string::String,
+    /// The period, from 1.
+    #[prost(int32, tag = "3")]
+    pub period: i32,
+    /// Its order.
+    #[prost(string, tag = "4")]
+    pub order_id: ::prost::alloc::string::String,
+}
+/// How long a period is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SubscriptionInterval {
+    /// Unit.
+    #[prost(enumeration = "IntervalUnit", tag = "1")]
+    pub unit: i32,
+    /// How many of them, 1 to 366.
+    #[prost(int32, tag = "2")]
+    pub count: i32,
+}
+/// The last period of a subscription that was looked after.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SubscriptionRenewal {
+    /// The period, from 1.
+    #[prost(int32, tag = "1")]
+    pub period: i32,
+    /// What became of it.
+    #[prost(enumeration = "RenewalState", tag = "2")]
+    pub state: i32,
+    /// Its order; empty when it was left out.
+    #[prost(string, tag = "3")]
+    pub order_id: ::prost::alloc::string::String,
+    /// Tries so far, from 1.
+    #[prost(int32, tag = "4")]
+    pub attempt: i32,
+    /// Why it failed, such as insufficient_funds.
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// An agreement to order the same again and again.
+#[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct Subscription {
+    /// "sub\_" and 32 hex digits.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The user who buys.
+    #[prost(string, tag = "2")]
+    pub customer_id: ::prost::alloc::string::String,
+    /// State.
+    #[prost(enumeration = "SubscriptionState", tag = "3")]
+    pub state: i32,
+    /// What is ordered each period, at the prices of its day.
+    #[prost(message, repeated, tag = "4")]
+    pub items: ::prost::alloc::vec::Vec<OrderItem>,
+    /// ISO 4217 currency.
+    #[prost(string, tag = "5")]
+    pub currency_code: ::prost::alloc::string::String,
+    /// Where it goes.
+    #[prost(message, optional, tag = "6")]
+    pub shipping_address: ::core::option::Option<super::super::common::v1::Address>,
+    /// STANDARD, EXPRESS or OVERNIGHT.
+    #[prost(string, tag = "7")]
+    pub shipping_service: ::prost::alloc::string::String,
+    /// Provider's token of the stored payment method; shown by its last characters only.
+    #[prost(string, tag = "8")]
+    pub payment_method: ::prost::alloc::string::String,
+    /// What the customer agreed to when the method was stored (PAY-19).
+    #[prost(string, tag = "9")]
+    pub mandate_reference: ::prost::alloc::string::String,
+    /// How long a period is.
+    #[prost(message, optional, tag = "10")]
+    pub interval: ::core::option::Option<SubscriptionInterval>,
+    /// The next period, from 1; orders of earlier ones were made or left out.
+    #[prost(int32, tag = "11")]
+    pub next_period: i32,
+    /// When something is ordered next: the next period, or another try of one that failed; empty when nothing is.
+    #[prost(message, optional, tag = "12")]
+    pub next_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Why it is paused or cancelled.
+    #[prost(string, tag = "13")]
+    pub state_reason: ::prost::alloc::string::String,
+    /// The last period that was looked after.
+    #[prost(message, optional, tag = "14")]
+    pub renewal: ::core::option::Option<SubscriptionRenewal>,
+    /// When the period anchor_period begins; those after it are counted from here.
+    #[prost(message, optional, tag = "15")]
+    pub anchor_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The period that begins at anchor_time.
+    #[prost(int32, tag = "16")]
+    pub anchor_period: i32,
+    /// When it was made.
+    #[prost(message, optional, tag = "17")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it last changed.
+    #[prost(message, optional, tag = "18")]
+    pub update_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Version for If-Match.
+    #[prost(string, tag = "19")]
+    pub etag: ::prost::alloc::string::String,
+}
+/// Request of CreateSubscription.
+#[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct CreateSubscriptionRequest {
+    /// The user who buys; staff must say it, a customer may leave it empty or name himself.
+    #[prost(string, tag = "1")]
+    pub customer_id: ::prost::alloc::string::String,
+    /// What is ordered each period: 1 to 50 lines of goods.
+    #[prost(message, repeated, tag = "2")]
+    pub items: ::prost::alloc::vec::Vec<OrderItem>,
+    /// ISO 4217 currency; every product must have a price in it.
+    #[prost(string, tag = "3")]
+    pub currency_code: ::prost::alloc::string::String,
+    /// Where it goes.
+    #[prost(message, optional, tag = "4")]
+    pub shipping_address: ::core::option::Option<super::super::common::v1::Address>,
+    /// STANDARD (default), EXPRESS or OVERNIGHT.
+    #[prost(string, tag = "5")]
+    pub shipping_service: ::prost::alloc::string::String,
+    /// Provider's token of the stored payment method, never a card number (PAY-05).
+    #[prost(string, tag = "6")]
+    pub payment_method: ::prost::alloc::string::String,
+    /// What the customer agreed to when the method was stored, 1 to 100 characters: charges come while he is away (PAY-19).
+    #[prost(string, tag = "7")]
+    pub mandate_reference: ::prost::alloc::string::String,
+    /// How long a period is.
+    #[prost(message, optional, tag = "8")]
+    pub interval: ::core::option::Option<SubscriptionInterval>,
+    /// When the first period is ordered; now when it is not set, at most 366 days ahead.
+    #[prost(message, optional, tag = "9")]
+    pub start_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Request of GetSubscription.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetSubscriptionRequest {
+    /// The subscription.
+    #[prost(string, tag = "1")]
+    pub subscription_id: ::prost::alloc::string::String,
+}
+/// Request of ListSubscriptions.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListSubscriptionsRequest {
+    /// Most entries of the page; default 50, at most 200.
+    #[prost(int32, tag = "1")]
+    pub page_size: i32,
+    /// Token of the page; belongs to the same filters and tenant.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Only this customer's.
+    #[prost(string, tag = "3")]
+    pub customer_id: ::prost::alloc::string::String,
+    /// Only these states.
+    #[prost(enumeration = "SubscriptionState", repeated, tag = "4")]
+    pub states: ::prost::alloc::vec::Vec<i32>,
+}
+/// A page of subscriptions.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSubscriptionsResponse {
+    /// Newest first.
+    #[prost(message, repeated, tag = "1")]
+    pub subscriptions: ::prost::alloc::vec::Vec<Subscription>,
+    /// Token of the next page; empty at the end.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Request of UpdateSubscription.
+#[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct UpdateSubscriptionRequest {
+    /// The subscription.
+    #[prost(string, tag = "1")]
+    pub subscription_id: ::prost::alloc::string::String,
+    /// What is ordered from now on.
+    #[prost(message, repeated, tag = "2")]
+    pub items: ::prost::alloc::vec::Vec<OrderItem>,
+    /// Where it goes from now on.
+    #[prost(message, optional, tag = "3")]
+    pub shipping_address: ::core::option::Option<super::super::common::v1::Address>,
+    /// STANDARD, EXPRESS or OVERNIGHT.
+    #[prost(string, tag = "4")]
+    pub shipping_service: ::prost::alloc::string::String,
+    /// Provider's token of the stored payment method, never a card number (PAY-05); needs mandate_reference.
+    #[prost(string, tag = "5")]
+    pub payment_method: ::prost::alloc::string::String,
+    /// What the customer agreed to when the method was stored; needs payment_method.
+    #[prost(string, tag = "6")]
+    pub mandate_reference: ::prost::alloc::string::String,
+    /// Which of items, shipping_address, shipping_service, payment_method and mandate_reference change; without it those that are set.
+    #[prost(message, optional, tag = "7")]
+    pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
+    /// Version the change is based on; empty = whatever it is.
+    #[prost(string, tag = "8")]
+    pub etag: ::prost::alloc::string::String,
+}
+/// Request of PauseSubscription.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PauseSubscriptionRequest {
+    /// The subscription.
+    #[prost(string, tag = "1")]
+    pub subscription_id: ::prost::alloc::string::String,
+    /// Why, at most 200 characters.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// Version the decision is based on; empty = whatever it is.
+    #[prost(string, tag = "3")]
+    pub etag: ::prost::alloc::string::String,
+}
+/// Request of ResumeSubscription.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResumeSubscriptionRequest {
+    /// The subscription.
+    #[prost(string, tag = "1")]
+    pub subscription_id: ::prost::alloc::string::String,
+    /// Version the decision is based on; empty = whatever it is.
+    #[prost(string, tag = "2")]
+    pub etag: ::prost::alloc::string::String,
+}
+/// Request of SkipPeriod.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SkipPeriodRequest {
+    /// The subscription.
+    #[prost(string, tag = "1")]
+    pub subscription_id: ::prost::alloc::string::String,
+    /// The period that is left out: next_period, or that of the renewal that failed.
+    #[prost(int32, tag = "2")]
+    pub period: i32,
+    /// Version the decision is based on; empty = whatever it is.
+    #[prost(string, tag = "3")]
+    pub etag: ::prost::alloc::string::String,
+}
+/// Request of CancelSubscription.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelSubscriptionRequest {
+    /// The subscription.
+    #[prost(string, tag = "1")]
+    pub subscription_id: ::prost::alloc::string::String,
+    /// Why, 1 to 200 characters.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// Version the decision is based on; empty = whatever it is.
+    #[prost(string, tag = "3")]
+    pub etag: ::prost::alloc::string::String,
+}
+/// Request of RenewDue.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RenewDueRequest {
+    /// Most subscriptions that are looked after; default 50, at most 200.
+    #[prost(int32, tag = "1")]
+    pub limit: i32,
+}
+/// What RenewDue did.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RenewDueResponse {
+    /// Subscriptions that were looked after.
+    #[prost(int32, tag = "1")]
+    pub subscriptions: i32,
+    /// Orders that were made.
+    #[prost(int32, tag = "2")]
+    pub orders: i32,
+}
+/// Whether a subscription renews.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum SubscriptionState {
+    /// Never sent.
+    Unspecified = 0,
+    /// It renews.
+    Active = 1,
+    /// It does not renew until it is resumed.
+    Paused = 2,
+    /// The order of a period failed; it is tried again by the tenant's schedule.
+    PastDue = 3,
+    /// It has ended.
+    Cancelled = 4,
+}
+impl SubscriptionState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SUBSCRIPTION_STATE_UNSPECIFIED",
+            Self::Active => "SUBSCRIPTION_STATE_ACTIVE",
+            Self::Paused => "SUBSCRIPTION_STATE_PAUSED",
+            Self::PastDue => "SUBSCRIPTION_STATE_PAST_DUE",
+            Self::Cancelled => "SUBSCRIPTION_STATE_CANCELLED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SUBSCRIPTION_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "SUBSCRIPTION_STATE_ACTIVE" => Some(Self::Active),
+            "SUBSCRIPTION_STATE_PAUSED" => Some(Self::Paused),
+            "SUBSCRIPTION_STATE_PAST_DUE" => Some(Self::PastDue),
+            "SUBSCRIPTION_STATE_CANCELLED" => Some(Self::Cancelled),
+            _ => None,
+        }
+    }
+}
+/// Unit of a period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum IntervalUnit {
+    /// Never sent.
+    Unspecified = 0,
+    /// Days of UTC.
+    Day = 1,
+    /// Weeks of 7 days.
+    Week = 2,
+    /// Months of the calendar; the 31st is the last day of a shorter one.
+    Month = 3,
+}
+impl IntervalUnit {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "INTERVAL_UNIT_UNSPECIFIED",
+            Self::Day => "INTERVAL_UNIT_DAY",
+            Self::Week => "INTERVAL_UNIT_WEEK",
+            Self::Month => "INTERVAL_UNIT_MONTH",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "INTERVAL_UNIT_UNSPECIFIED" => Some(Self::Unspecified),
+            "INTERVAL_UNIT_DAY" => Some(Self::Day),
+            "INTERVAL_UNIT_WEEK" => Some(Self::Week),
+            "INTERVAL_UNIT_MONTH" => Some(Self::Month),
+            _ => None,
+        }
+    }
+}
+/// What became of a period's order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RenewalState {
+    /// Never sent.
+    Unspecified = 0,
+    /// It is being ordered, or its payment is under way.
+    Ordered = 1,
+    /// Its payment is secured.
+    Paid = 2,
+    /// Its order failed; another try may follow.
+    Failed = 3,
+    /// It was left out.
+    Skipped = 4,
+}
+impl RenewalState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RENEWAL_STATE_UNSPECIFIED",
+            Self::Ordered => "RENEWAL_STATE_ORDERED",
+            Self::Paid => "RENEWAL_STATE_PAID",
+            Self::Failed => "RENEWAL_STATE_FAILED",
+            Self::Skipped => "RENEWAL_STATE_SKIPPED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RENEWAL_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "RENEWAL_STATE_ORDERED" => Some(Self::Ordered),
+            "RENEWAL_STATE_PAID" => Some(Self::Paid),
+            "RENEWAL_STATE_FAILED" => Some(Self::Failed),
+            "RENEWAL_STATE_SKIPPED" => Some(Self::Skipped),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod subscription_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Orders that come again and again (ORD-46).
+    #[derive(Debug, Clone)]
+    pub struct SubscriptionServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl SubscriptionServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> SubscriptionServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> SubscriptionServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            SubscriptionServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// CreateSubscription begins a subscription; its first period is ordered at start_time. Nothing is reserved or charged before. Wrong fields are INVALID_ARGUMENT, all at once.
+        pub async fn create_subscription(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateSubscriptionRequest>,
+        ) -> std::result::Result<tonic::Response<super::Subscription>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.SubscriptionService/CreateSubscription",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.order.v1.SubscriptionService",
+                        "CreateSubscription",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// GetSubscription returns a subscription; a customer sees only his own. Anything else is NOT_FOUND SUBSCRIPTION_NOT_FOUND.
+        pub async fn get_subscription(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetSubscriptionRequest>,
+        ) -> std::result::Result<tonic::Response<super::Subscription>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.SubscriptionService/GetSubscription",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.order.v1.SubscriptionService",
+                        "GetSubscription",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// ListSubscriptions pages through subscriptions, newest first; a customer has only his own.
+        pub async fn list_subscriptions(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListSubscriptionsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSubscriptionsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.SubscriptionService/ListSubscriptions",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.order.v1.SubscriptionService",
+                        "ListSubscriptions",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// UpdateSubscription changes what is ordered, where it goes and how it is paid, from the next order on. A cancelled one is FAILED_PRECONDITION SUBSCRIPTION_STATE_FORBIDS; a stale etag is ABORTED ETAG_MISMATCH.
+        pub async fn update_subscription(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateSubscriptionRequest>,
+        ) -> std::result::Result<tonic::Response<super::Subscription>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.SubscriptionService/UpdateSubscription",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.order.v1.SubscriptionService",
+                        "UpdateSubscription",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// PauseSubscription stops renewals until it is resumed; an order that is under way goes on.
+        pub async fn pause_subscription(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PauseSubscriptionRequest>,
+        ) -> std::result::Result<tonic::Response<super::Subscription>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.SubscriptionService/PauseSubscription",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.order.v1.SubscriptionService",
+                        "PauseSubscription",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// ResumeSubscription lets renewals go on; periods that passed meanwhile are not made up for, the next one begins now.
+        pub async fn resume_subscription(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResumeSubscriptionRequest>,
+        ) -> std::result::Result<tonic::Response<super::Subscription>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.SubscriptionService/ResumeSubscription",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.order.v1.SubscriptionService",
+                        "ResumeSubscription",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// SkipPeriod leaves the next period out, or gives up the one whose payment fails. The period must be named: one that is not the next is ABORTED PERIOD_PASSED, so that a repeat skips nothing more.
+        pub async fn skip_period(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SkipPeriodRequest>,
+        ) -> std::result::Result<tonic::Response<super::Subscription>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.SubscriptionService/SkipPeriod",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.order.v1.SubscriptionService",
+                        "SkipPeriod",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// CancelSubscription ends a subscription for good; an order that is under way goes on.
+        pub async fn cancel_subscription(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CancelSubscriptionRequest>,
+        ) -> std::result::Result<tonic::Response<super::Subscription>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.SubscriptionService/CancelSubscription",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "ordermesh.order.v1.SubscriptionService",
+                        "CancelSubscription",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// RenewDue orders what is due in the tenant now, as the renewal job does by itself; each period once, whoever else asks.
+        pub async fn renew_due(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RenewDueRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RenewDueResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.SubscriptionService/RenewDue",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("ordermesh.order.v1.SubscriptionService", "RenewDue"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod subscription_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with SubscriptionServiceServer.
+    #[async_trait]
+    pub trait SubscriptionService: std::marker::Send + std::marker::Sync + 'static {
+        /// CreateSubscription begins a subscription; its first period is ordered at start_time. Nothing is reserved or charged before. Wrong fields are INVALID_ARGUMENT, all at once.
+        async fn create_subscription(
+            &self,
+            request: tonic::Request<super::CreateSubscriptionRequest>,
+        ) -> std::result::Result<tonic::Response<super::Subscription>, tonic::Status>;
+        /// GetSubscription returns a subscription; a customer sees only his own. Anything else is NOT_FOUND SUBSCRIPTION_NOT_FOUND.
+        async fn get_subscription(
+            &self,
+            request: tonic::Request<super::GetSubscriptionRequest>,
+        ) -> std::result::Result<tonic::Response<super::Subscription>, tonic::Status>;
+        /// ListSubscriptions pages through subscriptions, newest first; a customer has only his own.
+        async fn list_subscriptions(
+            &self,
+            request: tonic::Request<super::ListSubscriptionsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSubscriptionsResponse>,
+            tonic::Status,
+        >;
+        /// UpdateSubscription changes what is ordered, where it goes and how it is paid, from the next order on. A cancelled one is FAILED_PRECONDITION SUBSCRIPTION_STATE_FORBIDS; a stale etag is ABORTED ETAG_MISMATCH.
+        async fn update_subscription(
+            &self,
+            request: tonic::Request<super::UpdateSubscriptionRequest>,
+        ) -> std::result::Result<tonic::Response<super::Subscription>, tonic::Status>;
+        /// PauseSubscription stops renewals until it is resumed; an order that is under way goes on.
+        async fn pause_subscription(
+            &self,
+            request: tonic::Request<super::PauseSubscriptionRequest>,
+        ) -> std::result::Result<tonic::Response<super::Subscription>, tonic::Status>;
+        /// ResumeSubscription lets renewals go on; periods that passed meanwhile are not made up for, the next one begins now.
+        async fn resume_subscription(
+            &self,
+            request: tonic::Request<super::ResumeSubscriptionRequest>,
+        ) -> std::result::Result<tonic::Response<super::Subscription>, tonic::Status>;
+        /// SkipPeriod leaves the next period out, or gives up the one whose payment fails. The period must be named: one that is not the next is ABORTED PERIOD_PASSED, so that a repeat skips nothing more.
+        async fn skip_period(
+            &self,
+            request: tonic::Request<super::SkipPeriodRequest>,
+        ) -> std::result::Result<tonic::Response<super::Subscription>, tonic::Status>;
+        /// CancelSubscription ends a subscription for good; an order that is under way goes on.
+        async fn cancel_subscription(
+            &self,
+            request: tonic::Request<super::CancelSubscriptionRequest>,
+        ) -> std::result::Result<tonic::Response<super::Subscription>, tonic::Status>;
+        /// RenewDue orders what is due in the tenant now, as the renewal job does by itself; each period once, whoever else asks.
+        async fn renew_due(
+            &self,
+            request: tonic::Request<super::RenewDueRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RenewDueResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Orders that come again and again (ORD-46).
+    #[derive(Debug)]
+    pub struct SubscriptionServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> SubscriptionServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for SubscriptionServiceServer<T>
+    where
+        T: SubscriptionService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/ordermesh.order.v1.SubscriptionService/CreateSubscription" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateSubscriptionSvc<T: SubscriptionService>(pub Arc<T>);
+                    impl<
+                        T: SubscriptionService,
+                    > tonic::server::UnaryService<super::CreateSubscriptionRequest>
+                    for CreateSubscriptionSvc<T> {
+                        type Response = super::Subscription;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateSubscriptionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SubscriptionService>::create_subscription(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateSubscriptionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.SubscriptionService/GetSubscription" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetSubscriptionSvc<T: SubscriptionService>(pub Arc<T>);
+                    impl<
+                        T: SubscriptionService,
+                    > tonic::server::UnaryService<super::GetSubscriptionRequest>
+                    for GetSubscriptionSvc<T> {
+                        type Response = super::Subscription;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetSubscriptionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SubscriptionService>::get_subscription(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetSubscriptionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.SubscriptionService/ListSubscriptions" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSubscriptionsSvc<T: SubscriptionService>(pub Arc<T>);
+                    impl<
+                        T: SubscriptionService,
+                    > tonic::server::UnaryService<super::ListSubscriptionsRequest>
+                    for ListSubscriptionsSvc<T> {
+                        type Response = super::ListSubscriptionsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListSubscriptionsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SubscriptionService>::list_subscriptions(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSubscriptionsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.SubscriptionService/UpdateSubscription" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateSubscriptionSvc<T: SubscriptionService>(pub Arc<T>);
+                    impl<
+                        T: SubscriptionService,
+                    > tonic::server::UnaryService<super::UpdateSubscriptionRequest>
+                    for UpdateSubscriptionSvc<T> {
+                        type Response = super::Subscription;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateSubscriptionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SubscriptionService>::update_subscription(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateSubscriptionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.SubscriptionService/PauseSubscription" => {
+                    #[allow(non_camel_case_types)]
+                    struct PauseSubscriptionSvc<T: SubscriptionService>(pub Arc<T>);
+                    impl<
+                        T: SubscriptionService,
+                    > tonic::server::UnaryService<super::PauseSubscriptionRequest>
+                    for PauseSubscriptionSvc<T> {
+                        type Response = super::Subscription;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PauseSubscriptionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SubscriptionService>::pause_subscription(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PauseSubscriptionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.SubscriptionService/ResumeSubscription" => {
+                    #[allow(non_camel_case_types)]
+                    struct ResumeSubscriptionSvc<T: SubscriptionService>(pub Arc<T>);
+                    impl<
+                        T: SubscriptionService,
+                    > tonic::server::UnaryService<super::ResumeSubscriptionRequest>
+                    for ResumeSubscriptionSvc<T> {
+                        type Response = super::Subscription;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResumeSubscriptionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SubscriptionService>::resume_subscription(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ResumeSubscriptionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.SubscriptionService/SkipPeriod" => {
+                    #[allow(non_camel_case_types)]
+                    struct SkipPeriodSvc<T: SubscriptionService>(pub Arc<T>);
+                    impl<
+                        T: SubscriptionService,
+                    > tonic::server::UnaryService<super::SkipPeriodRequest>
+                    for SkipPeriodSvc<T> {
+                        type Response = super::Subscription;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SkipPeriodRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SubscriptionService>::skip_period(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SkipPeriodSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.SubscriptionService/CancelSubscription" => {
+                    #[allow(non_camel_case_types)]
+                    struct CancelSubscriptionSvc<T: SubscriptionService>(pub Arc<T>);
+                    impl<
+                        T: SubscriptionService,
+                    > tonic::server::UnaryService<super::CancelSubscriptionRequest>
+                    for CancelSubscriptionSvc<T> {
+                        type Response = super::Subscription;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CancelSubscriptionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SubscriptionService>::cancel_subscription(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CancelSubscriptionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.SubscriptionService/RenewDue" => {
+                    #[allow(non_camel_case_types)]
+                    struct RenewDueSvc<T: SubscriptionService>(pub Arc<T>);
+                    impl<
+                        T: SubscriptionService,
+                    > tonic::server::UnaryService<super::RenewDueRequest>
+                    for RenewDueSvc<T> {
+                        type Response = super::RenewDueResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RenewDueRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SubscriptionService>::renew_due(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RenewDueSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for SubscriptionServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "ordermesh.order.v1.SubscriptionService";
+    impl<T> tonic::server::NamedService for SubscriptionServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

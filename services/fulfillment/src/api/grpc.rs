@@ -31,8 +31,8 @@ impl FulfillmentService for Commands {
         request: Request<pb::CancelFulfillmentRequest>,
     ) -> Result<Response<pb::CancelFulfillmentResponse>, Status> {
         let ctx = Ctx::of(&request)?;
-        let order = wire::order_id(&request.into_inner().order_id)?;
-        let work = commands::cancel::run(&self.0, &ctx, order).await?;
+        let command = wire::cancel(&request.into_inner())?;
+        let work = commands::cancel::run(&self.0, &ctx, command).await?;
         Ok(Response::new(pb::CancelFulfillmentResponse { fulfillments: work.iter().map(wire::fulfillment).collect() }))
     }
 

@@ -10,6 +10,7 @@ use ids::{FulfillmentId, OrderId};
 use jiff::Timestamp;
 use money::Currency;
 
+use crate::commands::cancel::Cancel;
 use crate::commands::create::Create;
 use crate::commands::ship::Ship;
 use crate::model::{Address, Amount, Body, Fulfillment, Line};
@@ -47,6 +48,7 @@ pub(crate) fn create(request: pb::CreateFulfillmentRequest, ctx: &Ctx) -> Result
     if request.weight_grams < 0 {
         wrong.add("weight_grams", "NEGATIVE", "must not be negative");
     }
+    check_revision(request.revision, &mut wrong);
     let lines = lines(request.lines, &mut wrong);
     let ship_to = address(request.ship_to, &mut wrong);
     let capture = amount(request.capture_amount, &mut wrong);
@@ -64,7 +66,21 @@ pub(crate) fn create(request: pb::CreateFulfillmentRequest, ctx: &Ctx) -> Result
         correlation_id: ctx.cause.correlation_id.clone(),
         traceparent: ctx.cause.traceparent.clone(),
     };
-    Ok(Create { order, warehouse: request.warehouse, body })
+    Ok(Create { order, warehouse: request.warehouse, revision: request.revision, body })
+}
+
+pub(crate) fn cancel(request: &pb::CancelFulfillmentRequest) -> Result<Cancel, Fault> {
+    let mut wrong = Violations::default();
+    check_revision(request.revision, &mut wrong);
+    wrong.finish()?;
+    Ok(Cancel { order: order_id(&request.order_id)?, revision: request.revision })
+}
+
+/// The highest number there is stands for all of them.
+fn check_revision(revision: i32, wrong: &mut Violations) {
+    if !(0..i32::MAX).contains(&revision) {
+        wrong.add("revision", "INVALID_REVISION", "must be 0 or higher");
+    }
 }
 
 fn lines(lines: Vec<pb::FulfillmentLine>, wrong: &mut Violations) -> Vec<Line> {

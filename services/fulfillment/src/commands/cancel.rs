@@ -10,7 +10,15 @@ use crate::state::{State, WmsStatus};
 use crate::store::Move;
 use crate::wms::{Refusal, WmsError};
 
-/// Takes back all work for an order and leaves a mark that refuses late work for it (rule S2).
+/// What is taken back.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cancel {
+    pub order: OrderId,
+    /// Work of lower revisions; 0 = all, for good.
+    pub revision: i32,
+}
+
+/// Takes back the work for an order and leaves a mark that refuses late work for it (rule S2).
 ///
 /// The mark is set before the warehouse system is asked, so that no submission slips in between, and is taken back when
 /// it refuses.
@@ -18,8 +26,10 @@ use crate::wms::{Refusal, WmsError};
 /// # Errors
 /// Precondition ORDER_IN_PICKING, with the fulfillments that were taken back all the same in `cancelled`; Unavailable
 /// WMS_UNAVAILABLE: try again.
-pub(crate) async fn run(app: &App, ctx: &Ctx, order: OrderId) -> Result<Vec<Fulfillment>, Fault> {
-    let work = app.store.cancel_order(ctx.tenant, order).await?;
+pub(crate) async fn run(app: &App, ctx: &Ctx, command: Cancel) -> Result<Vec<Fulfillment>, Fault> {
+    let Cancel { order, revision } = command;
+    let below = if revision == 0 { i32::MAX } else { revision };
+    let work = app.store.cancel_order(ctx.tenant, order, below).await?;
     if work.iter().any(|work| work.state.begun()) {
         return Err(in_picking());
     }
@@ -59,7 +69,7 @@ async fn begun(app: &App, ctx: &Ctx, pending: &[FulfillmentId]) -> Result<bool, 
 }
 
 /// Writes that the warehouse system has cancelled a fulfillment.
-pub(super) async fn mark(app: &App, ctx: &Ctx, mut work: Fulfillment) -> Result<Fulfillment, Fault> {
+pub(crate) async fn mark(app: &App, ctx: &Ctx, mut work: Fulfillment) -> Result<Fulfillment, Fault> {
     for _ in 0..TURNS {
         if work.state == State::Cancelled {
             return Ok(work);

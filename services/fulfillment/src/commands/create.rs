@@ -14,21 +14,23 @@ use crate::wms::{Order, Refusal, WmsError};
 pub(crate) struct Create {
     pub order: OrderId,
     pub warehouse: String,
+    /// 0 for the first; a higher one takes the place of work that was cancelled.
+    pub revision: i32,
     pub body: Body,
 }
 
 /// Stores the work of a warehouse for an order and submits it (FUL-01).
 ///
 /// Intent row, call, result row: whatever happens between, a repeat finds the row and submits it again under the same
-/// reference, of which the warehouse system makes one order only (FUL-06).
+/// reference, of which the warehouse system makes one order only (FUL-06). A higher revision is another row, and so
+/// another reference: under the old one the warehouse system would answer with the order that it has cancelled.
 ///
 /// # Errors
 /// Unavailable WMS_UNAVAILABLE: try again. Precondition FULFILLMENT_CANCELLED, WMS_REFUSED.
 pub(crate) async fn run(app: &App, ctx: &Ctx, command: Create) -> Result<Fulfillment, Fault> {
-    let Create { order, warehouse, body } = command;
     let id = FulfillmentId::new();
-    let event = events::requested(order, id, &warehouse);
-    let work = match app.store.intend(ctx, id, order, &warehouse, &body, event).await? {
+    let event = events::requested(command.order, id, &command.warehouse);
+    let work = match app.store.intend(ctx, id, &command, event).await? {
         Intent::Cancelled => return Err(cancelled()),
         Intent::Stored(work) => *work,
     };

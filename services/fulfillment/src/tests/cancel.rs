@@ -1,7 +1,7 @@
 use futures::future::join_all;
 use ids::{OrderId, TenantId};
 
-use super::{World, ctx_of, fault_rule, wish};
+use super::{World, all, ctx_of, fault_rule, wish};
 use crate::commands::{cancel, create, ship};
 use crate::state::State;
 
@@ -9,7 +9,7 @@ use crate::state::State;
 async fn a_cancelled_order_refuses_late_work() -> anyhow::Result<()> {
     let world = World::start(1.0).await?;
     let (ctx, order) = (ctx_of(TenantId::new()), OrderId::new());
-    assert!(cancel::run(&world.app, &ctx, order).await?.is_empty(), "nothing was there to take back");
+    assert!(cancel::run(&world.app, &ctx, all(order)).await?.is_empty(), "nothing was there to take back");
     let fault = create::run(&world.app, &ctx, wish(order, "W1")).await.err().expect("too late");
     assert_eq!(fault.reason(), "FULFILLMENT_CANCELLED");
     assert!(world.ledger("create").await?.is_empty(), "the warehouse heard nothing of it");
@@ -24,7 +24,7 @@ async fn work_that_has_not_begun_is_taken_back_once() -> anyhow::Result<()> {
         create::run(&world.app, &ctx, wish(order, warehouse)).await?;
     }
     for _ in 0..2 {
-        let taken = cancel::run(&world.app, &ctx, order).await?;
+        let taken = cancel::run(&world.app, &ctx, all(order)).await?;
         assert_eq!(taken.iter().map(|work| work.state).collect::<Vec<_>>(), [State::Cancelled; 2]);
     }
     assert_eq!(world.ledger("cancel").await?.len(), 2);
@@ -46,7 +46,7 @@ async fn a_warehouse_that_picks_refuses_and_the_order_goes_on() -> anyhow::Resul
             create::run(&world.app, &ctx, wish(order, warehouse)).await?;
         }
         world.sims.set_speed(1e9);
-        let fault = cancel::run(&world.app, &ctx, order).await.err().expect("picking has begun");
+        let fault = cancel::run(&world.app, &ctx, all(order)).await.err().expect("picking has begun");
         assert_eq!((fault.kind(), fault.reason()), (fault::Kind::Precondition, "ORDER_IN_PICKING"));
         assert!(world.ledger("cancel").await?.is_empty(), "half of it was taken back");
         create::run(&world.app, &ctx, wish(order, "W1")).await?;
@@ -65,7 +65,7 @@ async fn a_cancellation_during_a_submission_leaves_nothing_at_the_warehouse() ->
     for _ in 0..10 {
         let order = OrderId::new();
         let creates = (0..3).map(|_| create::run(&world.app, &ctx, wish(order, "W1")));
-        let (created, cancelled) = tokio::join!(join_all(creates), cancel::run(&world.app, &ctx, order));
+        let (created, cancelled) = tokio::join!(join_all(creates), cancel::run(&world.app, &ctx, all(order)));
         cancelled?;
         for fault in created.into_iter().filter_map(Result::err) {
             assert_eq!(fault.reason(), "FULFILLMENT_CANCELLED");
@@ -91,9 +91,9 @@ async fn an_unreachable_warehouse_keeps_the_mark_and_a_repeat_finishes_the_cance
     let (ctx, order) = (ctx_of(TenantId::new()), OrderId::new());
     create::run(&world.app, &ctx, wish(order, "W1")).await?;
     world.faults(fault_rule("CancelOrder", "error500", 1, 0)).await?;
-    let fault = cancel::run(&world.app, &ctx, order).await.err().expect("unreachable");
+    let fault = cancel::run(&world.app, &ctx, all(order)).await.err().expect("unreachable");
     assert_eq!(fault.reason(), "WMS_UNAVAILABLE");
-    assert_eq!(cancel::run(&world.app, &ctx, order).await?[0].state, State::Cancelled);
+    assert_eq!(cancel::run(&world.app, &ctx, all(order)).await?[0].state, State::Cancelled);
     Ok(())
 }
 
@@ -118,7 +118,7 @@ async fn shp_09_a_parcel_leaves_only_packed_and_with_its_label_and_only_once() -
     assert_eq!(world.ledger("release").await?.len(), 1);
     let shipped = world.names().await?.iter().filter(|name| *name == "FulfillmentShipped").count();
     assert_eq!(shipped, 1);
-    let fault = cancel::run(&world.app, &ctx, work.order()).await.err().expect("it has left");
+    let fault = cancel::run(&world.app, &ctx, all(work.order())).await.err().expect("it has left");
     assert_eq!(fault.reason(), "ORDER_IN_PICKING");
     Ok(())
 }

@@ -3,6 +3,7 @@
 mod cancel;
 mod create;
 mod poll;
+mod recall;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use serve::page::Pages;
 use simulators::{Config, Simulators};
 use testkit::Db;
 
+use crate::commands::cancel::Cancel;
 use crate::commands::create::Create;
 use crate::model::{Address, Amount, Body, Line};
 use crate::mount::App;
@@ -126,7 +128,11 @@ fn wish(order: OrderId, warehouse: &str) -> Create {
         correlation_id: "story".into(),
         traceparent: None,
     };
-    Create { order, warehouse: warehouse.to_owned(), body }
+    Create { order, warehouse: warehouse.to_owned(), revision: 0, body }
+}
+
+fn all(order: OrderId) -> Cancel {
+    Cancel { order, revision: 0 }
 }
 
 fn fault_rule(op: &str, kind: &str, times: u32, delay_ms: u64) -> Value {

@@ -3,6 +3,7 @@ use std::time::Duration;
 use ctx::Ctx;
 use fault::Fault;
 use ids::FulfillmentId;
+use jiff::Timestamp;
 use resilience::header::CONTENT_TYPE;
 use resilience::{Http, HttpError};
 
@@ -28,6 +29,24 @@ pub(crate) struct Order<'a> {
 pub(crate) struct Report {
     pub reference: FulfillmentId,
     pub status: WmsStatus,
+}
+
+/// What a warehouse counted of a product.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Counted {
+    pub warehouse: String,
+    pub sku: String,
+    pub on_hand: i32,
+}
+
+/// A page of a snapshot of all warehouses.
+#[derive(Debug)]
+pub(crate) struct StockPage {
+    pub snapshot: String,
+    pub at: Timestamp,
+    /// How many pages the snapshot has.
+    pub pages: usize,
+    pub counts: Vec<Counted>,
 }
 
 /// Why the warehouse system refuses a request.
@@ -128,6 +147,12 @@ impl Wms {
     ) -> Result<(), WmsError> {
         let body = soap::release_shipment(ctx.tenant, reference, carrier, tracking_number);
         self.ask(ctx, Operation::ReleaseShipment, body).await.map(drop)
+    }
+
+    /// A page of what lies in the warehouses; the first takes a new snapshot.
+    pub(crate) async fn stock(&self, ctx: &Ctx, page: usize) -> Result<StockPage, WmsError> {
+        let response = self.ask(ctx, Operation::GetStock, soap::get_stock(ctx.tenant, page)).await?;
+        soap::stock_page(&response).map_err(|source| WmsError::Garbled { status: 200, source })
     }
 
     async fn ask(&self, ctx: &Ctx, operation: Operation, body: String) -> Result<Element, WmsError> {

@@ -1,6 +1,7 @@
 //! The legacy warehouse system: SOAP 1.1, polled, never trusted.
 
 mod client;
+pub(crate) mod counter;
 pub(crate) mod poller;
 mod soap;
 mod xml;

@@ -2,13 +2,15 @@
 
 use ids::{FulfillmentId, TenantId};
 
-use super::client::{Order, Refusal, Report};
+use super::client::{Counted, Order, Refusal, Report, StockPage};
 use super::xml::{self, Element, Writer, XmlError};
 use crate::state::WmsStatus;
 
 const NAMESPACE: &str = "urn:legacy-wms:v1";
 /// Longest word of the warehouse system that is kept.
 const LONGEST_WORD: usize = 200;
+/// Longest name of a snapshot: room is left for a part's number.
+const LONGEST_SNAPSHOT: usize = 56;
 
 /// An operation: name of its request element, and what its answer is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +19,7 @@ pub(super) enum Operation {
     GetStatus,
     CancelOrder,
     ReleaseShipment,
+    GetStock,
 }
 
 impl Operation {
@@ -26,6 +29,7 @@ impl Operation {
             Self::GetStatus => "GetStatus",
             Self::CancelOrder => "CancelOrder",
             Self::ReleaseShipment => "ReleaseShipment",
+            Self::GetStock => "GetStock",
         }
     }
 
@@ -119,6 +123,12 @@ pub(super) fn release_shipment(tenant: TenantId, reference: FulfillmentId, carri
     })
 }
 
+pub(super) fn get_stock(tenant: TenantId, page: usize) -> String {
+    request(Operation::GetStock, |xml| {
+        xml.leaf("Tenant", &tenant.to_string()).leaf("Page", &page.to_string());
+    })
+}
+
 /// Reads the answer to an operation.
 pub(super) fn answer(operation: Operation, body: &[u8]) -> Result<Answer, SoapError> {
     let envelope = xml::parse(body)?;
@@ -154,6 +164,29 @@ fn read_fault(fault: &Element) -> Answer {
 pub(super) fn wms_order_id(response: &Element) -> Result<String, SoapError> {
     let id = response.text_of("WmsOrderId");
     if id.is_empty() || id.len() > LONGEST_WORD { Err(SoapError::Unexpected) } else { Ok(id.to_owned()) }
+}
+
+/// A page of a snapshot of the stock. A line that cannot be read spoils it: of a snapshot without it the product would
+/// count as not counted.
+pub(super) fn stock_page(response: &Element) -> Result<StockPage, SoapError> {
+    let snapshot = response.text_of("SnapshotId");
+    let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if !(1..=LONGEST_SNAPSHOT).contains(&snapshot.len()) || !snapshot.bytes().all(safe) {
+        return Err(SoapError::Unexpected);
+    }
+    let counted = |count: &Element| {
+        let (warehouse, sku) = (count.text_of("Warehouse"), count.text_of("Sku"));
+        let on_hand = count.text_of("OnHand").parse::<i32>().ok().filter(|units| *units >= 0)?;
+        let whole = !warehouse.is_empty() && !sku.is_empty();
+        whole.then(|| Counted { warehouse: warehouse.to_owned(), sku: sku.to_owned(), on_hand })
+    };
+    let counts = response.children("Count").map(counted).collect::<Option<Vec<_>>>();
+    Ok(StockPage {
+        snapshot: snapshot.to_owned(),
+        at: response.text_of("CountedAt").parse().map_err(|_| SoapError::Unexpected)?,
+        pages: response.text_of("Pages").parse().map_err(|_| SoapError::Unexpected)?,
+        counts: counts.ok_or(SoapError::Unexpected)?,
+    })
 }
 
 /// The lines of an answer to GetStatus that can be read; others are left out, for the rest must not suffer from them.
@@ -236,6 +269,25 @@ mod tests {
         ));
         let Ok(Answer::Response(response)) = answer(Operation::GetStatus, &body) else { panic!("not read") };
         assert_eq!(reports(&response), [Report { reference, status: WmsStatus::Packed }]);
+    }
+
+    #[test]
+    fn inv_11_a_snapshot_with_a_line_that_cannot_be_read_is_not_taken_in() {
+        let page = |count: &str| {
+            let head = "<SnapshotId>s-1</SnapshotId><CountedAt>2026-11-21T10:00:00Z</CountedAt><Pages>1</Pages>";
+            let body = envelope(&format!("<GetStockResponse>{head}{count}</GetStockResponse>"));
+            let Ok(Answer::Response(response)) = answer(Operation::GetStock, &body) else { panic!("not read") };
+            stock_page(&response)
+        };
+        let count =
+            |units: &str| format!("<Count><Warehouse>W1</Warehouse><Sku>A</Sku><OnHand>{units}</OnHand></Count>");
+        let read = page(&count("7")).expect("whole");
+        let counted = Counted { warehouse: "W1".into(), sku: "A".into(), on_hand: 7 };
+        assert_eq!((read.snapshot.as_str(), read.pages, read.counts), ("s-1", 1, vec![counted]));
+        for units in ["-1", "many", "", "4294967296"] {
+            assert!(page(&count(units)).is_err(), "{units}");
+        }
+        assert!(page("<Count><Sku>A</Sku><OnHand>7</OnHand></Count>").is_err());
     }
 
     #[test]

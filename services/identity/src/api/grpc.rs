@@ -1,6 +1,7 @@
 //! The three services: context, parse, call, map.
 
 use contract::identity::v1 as pb;
+use contract::identity::v1::customer_service_server::{CustomerService, CustomerServiceServer};
 use contract::identity::v1::identity_service_server::{IdentityService, IdentityServiceServer};
 use contract::identity::v1::policy_service_server::{PolicyService, PolicyServiceServer};
 use contract::identity::v1::tenant_service_server::{TenantService, TenantServiceServer};
@@ -18,6 +19,7 @@ type Answer<T> = Result<Response<T>, Status>;
 pub fn routes(app: Identity) -> Routes {
     let grpc = Grpc { app };
     Routes::new(IdentityServiceServer::new(grpc.clone()))
+        .add_service(CustomerServiceServer::new(grpc.clone()))
         .add_service(TenantServiceServer::new(grpc.clone()))
         .add_service(PolicyServiceServer::new(grpc))
 }
@@ -55,7 +57,7 @@ impl IdentityService for Grpc {
 
     async fn get_user(&self, req: Request<pb::GetUserRequest>) -> Answer<pb::User> {
         let ctx = Ctx::of(&req)?;
-        let user = wire::get_user(req.into_inner())?;
+        let user = wire::user_id(&req.get_ref().user_id)?;
         let user = self.app.get_user(&ctx, user).await?;
         Ok(Response::new(wire::user(user)))
     }
@@ -65,6 +67,21 @@ impl IdentityService for Grpc {
         let pb::ListUsersRequest { page_size, page_token } = req.into_inner();
         let (users, next) = self.app.list_users(&ctx, wire::page(page_size, page_token)?).await?;
         Ok(Response::new(wire::user_page(users, next)))
+    }
+}
+
+#[tonic::async_trait]
+impl CustomerService for Grpc {
+    async fn get_customer(&self, req: Request<pb::GetCustomerRequest>) -> Answer<pb::User> {
+        let ctx = Ctx::of(&req)?;
+        let user = wire::user_id(&req.get_ref().user_id)?;
+        Ok(Response::new(wire::user(self.app.get_user(&ctx, user).await?)))
+    }
+
+    async fn set_customer_standing(&self, req: Request<pb::SetCustomerStandingRequest>) -> Answer<pb::User> {
+        let ctx = Ctx::of(&req)?;
+        let (user, standing) = wire::set_standing(req.into_inner())?;
+        Ok(Response::new(wire::user(self.app.set_standing(&ctx, user, standing).await?)))
     }
 }
 

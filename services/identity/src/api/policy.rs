@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use contract::identity::v1::{ShippingRate, TaxRounding, TaxRule, TenantPolicy};
+use contract::identity::v1::{
+    CaptureMode, HoldExpiry, InventoryOutage, RiskFailMode, RiskPolicy, RiskScorer, ShippingRate, TaxRounding, TaxRule,
+    TenantPolicy,
+};
 use fault::{Fault, Violations};
 use money::Currency;
 
@@ -45,12 +48,50 @@ fn check_policy(wrong: &mut Violations, policy: &TenantPolicy) {
     check::range(wrong, "policy.min_total_exclusive_minor", policy.min_total_exclusive_minor, 0, MAX_MINOR);
     check::range(wrong, "policy.max_units", policy.max_units.into(), 1, 1_000_000);
     check::range(wrong, "policy.reservation_hold_s", policy.reservation_hold_s.into(), 1, 604_800);
+    check::range(wrong, "policy.duplicate_window_s", policy.duplicate_window_s.into(), 0, 86_400);
     if TaxRounding::try_from(policy.tax_rounding).is_err() {
         wrong.add("policy.tax_rounding", "UNKNOWN_VALUE", "LINE or ORDER");
+    }
+    if HoldExpiry::try_from(policy.hold_expiry).is_err() {
+        wrong.add("policy.hold_expiry", "UNKNOWN_VALUE", "REAUTHORIZE or ATTENTION");
+    }
+    if InventoryOutage::try_from(policy.inventory_outage).is_err() {
+        wrong.add("policy.inventory_outage", "UNKNOWN_VALUE", "ACCEPT or REFUSE");
+    }
+    if CaptureMode::try_from(policy.capture_mode).is_err() {
+        wrong.add("policy.capture_mode", "UNKNOWN_VALUE", "ON_SHIPMENT or IMMEDIATE");
+    }
+    if policy.dunning_days.len() > 10 {
+        wrong.add("policy.dunning_days", "TOO_MANY", "at most 10 tries");
+    }
+    for (at, days) in policy.dunning_days.iter().enumerate().take(10) {
+        check::range(wrong, &format!("policy.dunning_days[{at}]"), i64::from(*days), 1, 30);
+    }
+    if let Some(risk) = &policy.risk {
+        check_risk(wrong, risk);
     }
     let currencies = currencies(wrong, &policy.currencies);
     tax_rules(wrong, &policy.tax_rules);
     shipping_rates(wrong, &policy.shipping_rates, &currencies);
+}
+
+fn check_risk(wrong: &mut Violations, risk: &RiskPolicy) {
+    check::range(wrong, "policy.risk.velocity_limit", risk.velocity_limit.into(), 0, 1_000);
+    check::range(wrong, "policy.risk.velocity_window_s", risk.velocity_window_s.into(), 0, 86_400);
+    let scores = [
+        ("policy.risk.challenge_score", risk.challenge_score),
+        ("policy.risk.review_score", risk.review_score),
+        ("policy.risk.decline_score", risk.decline_score),
+    ];
+    for (field, score) in scores {
+        check::range(wrong, field, score.into(), 0, 1_001);
+    }
+    if RiskFailMode::try_from(risk.fail_mode).is_err() {
+        wrong.add("policy.risk.fail_mode", "UNKNOWN_VALUE", "OPEN, CLOSED or REVIEW");
+    }
+    if RiskScorer::try_from(risk.scorer).is_err() {
+        wrong.add("policy.risk.scorer", "UNKNOWN_VALUE", "RULES or MODEL");
+    }
 }
 
 fn currencies(wrong: &mut Violations, codes: &[String]) -> BTreeSet<&'static str> {
@@ -149,6 +190,8 @@ mod tests {
         policy.max_order_value_minor = i64::MAX;
         policy.max_units = 0;
         policy.tax_rounding = 9;
+        policy.inventory_outage = 9;
+        policy.capture_mode = 9;
         policy.tax_rules[1].rate_ppm = -1;
         policy.tax_rules[3] = policy.tax_rules[2].clone();
         policy.shipping_rates[0].price = None;
@@ -159,7 +202,9 @@ mod tests {
         wrong.dedup();
         let expected = [
             "etag",
+            "policy.capture_mode",
             "policy.currencies[2]",
+            "policy.inventory_outage",
             "policy.max_order_value_minor",
             "policy.max_units",
             "policy.min_order_value_minor",

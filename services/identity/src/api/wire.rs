@@ -7,6 +7,7 @@ use ctx::Role;
 use fault::{Fault, Violations};
 use ids::{TenantId, UserId};
 use jiff::Timestamp;
+use jiff::civil::Date;
 use secrecy::SecretString;
 use serve::auth::SigningKey;
 
@@ -15,7 +16,7 @@ use crate::logic::Page;
 use crate::logic::roles::PLATFORM;
 use crate::logic::sessions::{Login, Session};
 use crate::logic::tenants::{NewTenant, Tenant};
-use crate::logic::users::{NewUser, User, normalise};
+use crate::logic::users::{NewUser, Standing, User, normalise};
 
 pub use super::policy::update_policy;
 
@@ -77,7 +78,36 @@ fn new_user(wrong: &mut Violations, field: &str, user: Option<pb::User>, usual: 
     if user.roles.is_empty() {
         roles.insert(usual);
     }
-    Some(NewUser { email, display_name: user.display_name, roles: roles.into_iter().collect() })
+    let birth_date = birth_date(wrong, &format!("{field}.birth_date"), &user.birth_date);
+    let (email_verified, display_name) = (user.email_verified, user.display_name);
+    Some(NewUser { email, display_name, roles: roles.into_iter().collect(), email_verified, birth_date })
+}
+
+/// A day that somebody can be born on; none = not known.
+fn birth_date(wrong: &mut Violations, field: &str, text: &str) -> Option<Date> {
+    if text.is_empty() {
+        return None;
+    }
+    match text.parse::<Date>() {
+        Ok(date) if text.len() == 10 && (1900..=2100).contains(&date.year()) => Some(date),
+        _ => {
+            wrong.add(field, "DATE_INVALID", "a day as YYYY-MM-DD, from 1900");
+            None
+        }
+    }
+}
+
+/// Whose standing is set, and to what.
+///
+/// # Errors
+/// Every wrong field.
+pub fn set_standing(request: pb::SetCustomerStandingRequest) -> Result<(UserId, Standing), Fault> {
+    let mut wrong = Violations::default();
+    let user = check::id(&mut wrong, "user_id", &request.user_id);
+    let birth_date = birth_date(&mut wrong, "birth_date", &request.birth_date);
+    check::text(&mut wrong, "reason", &request.reason, 1, 200);
+    let pb::SetCustomerStandingRequest { blocked, email_verified, reason, .. } = request;
+    check::done(wrong, || Some((user?, Standing { blocked, email_verified, birth_date, reason })))
 }
 
 /// Only mail that arrives proves an address; this refuses what cannot be one.
@@ -100,9 +130,9 @@ fn check_email(wrong: &mut Violations, field: &str, email: &str) {
 ///
 /// # Errors
 /// When it is none.
-pub fn get_user(request: pb::GetUserRequest) -> Result<UserId, Fault> {
+pub fn user_id(text: &str) -> Result<UserId, Fault> {
     let mut wrong = Violations::default();
-    let user = check::id(&mut wrong, "user_id", &request.user_id);
+    let user = check::id(&mut wrong, "user_id", text);
     check::done(wrong, || user)
 }
 
@@ -172,6 +202,9 @@ pub fn user(user: User) -> pb::User {
         display_name: user.display_name,
         roles: user.roles.into_iter().map(|role| role.as_str().to_owned()).collect(),
         create_time: Some(time(user.created_at)),
+        blocked: user.blocked,
+        email_verified: user.email_verified,
+        birth_date: user.birth_date.map(|date| date.to_string()).unwrap_or_default(),
     }
 }
 

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use contract::common::v1::Money;
-use contract::identity::v1::{ShippingRate, TaxRounding, TaxRule, TenantPolicy};
+use contract::identity::v1::{
+    CaptureMode, HoldExpiry, InventoryOutage, RiskFailMode, RiskPolicy, RiskScorer, ShippingRate, TaxRounding, TaxRule,
+    TenantPolicy,
+};
 use ctx::Ctx;
 use fault::Fault;
 use futures::FutureExt;
@@ -95,6 +98,24 @@ pub fn defaults() -> TenantPolicy {
         reservation_hold_s: 900,
         split_lines: true,
         currencies: ["USD", "EUR", "JPY"].map(str::to_owned).to_vec(),
+        duplicate_window_s: 120,
+        refuse_duplicates: false,
+        require_verified_email: true,
+        unknown_customers_may_buy: false,
+        risk: Some(RiskPolicy {
+            fail_mode: RiskFailMode::Review.into(),
+            velocity_limit: 5,
+            velocity_window_s: 600,
+            challenge_score: 300,
+            review_score: 500,
+            decline_score: 800,
+            decline_cvv_mismatch: false,
+            scorer: RiskScorer::Rules.into(),
+        }),
+        hold_expiry: HoldExpiry::Reauthorize.into(),
+        inventory_outage: InventoryOutage::Accept.into(),
+        dunning_days: vec![1, 3, 5],
+        capture_mode: CaptureMode::OnShipment.into(),
         etag: String::new(),
     }
 }

@@ -8,6 +8,7 @@ use fault::Fault;
 use futures::FutureExt;
 use ids::UserId;
 use jiff::Timestamp;
+use jiff::civil::Date;
 use pg::Once;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -27,6 +28,23 @@ pub struct NewUser {
     pub display_name: String,
     /// What the person may be.
     pub roles: Vec<Role>,
+    /// Somebody vouches for the address.
+    pub email_verified: bool,
+    /// Day of birth, if it is known.
+    pub birth_date: Option<Date>,
+}
+
+/// What is known of a person as a customer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// May not buy any more.
+    pub blocked: bool,
+    /// Mail to the address has arrived.
+    pub email_verified: bool,
+    /// Day of birth, if it is known.
+    pub birth_date: Option<Date>,
+    /// Why it is said now.
+    pub reason: String,
 }
 
 /// A person with a login.
@@ -41,6 +59,12 @@ pub struct User {
     pub display_name: String,
     /// What the person may be.
     pub roles: Vec<Role>,
+    /// May not buy any more.
+    pub blocked: bool,
+    /// Mail to the address has arrived.
+    pub email_verified: bool,
+    /// Day of birth, if it is known.
+    pub birth_date: Option<Date>,
     /// When it was created.
     pub created_at: Timestamp,
 }
@@ -70,7 +94,7 @@ impl Identity {
     /// # Errors
     /// NotFound USER_NOT_FOUND.
     pub async fn get_user(&self, ctx: &Ctx, user: UserId) -> Result<User, Fault> {
-        let gone = || Fault::not_found("USER_NOT_FOUND", "the tenant has no such user").with("user_id", user);
+        let gone = || no_user(user);
         if ctx.principal.is_customer_only() && ctx.principal.user_id() != Some(user) {
             return Err(gone());
         }
@@ -78,6 +102,19 @@ impl Identity {
         let found =
             self.pg.read("identity.get_user", tenant, move |conn| store::user(conn, tenant, user).boxed()).await?;
         found.ok_or_else(gone)
+    }
+
+    /// Says whether a user may buy, and what is known of him.
+    ///
+    /// # Errors
+    /// NotFound USER_NOT_FOUND.
+    pub async fn set_standing(&self, ctx: &Ctx, user: UserId, standing: Standing) -> Result<User, Fault> {
+        let (context, standing) = (ctx.clone(), Arc::new(standing));
+        let changed = self.pg.tx("identity.set_standing", ctx.tenant, move |conn| {
+            let (ctx, standing) = (context.clone(), Arc::clone(&standing));
+            async move { store::change_standing(conn, &ctx, user, &standing).await }.boxed()
+        });
+        Ok(changed.await?)
     }
 
     /// A page of the tenant's users, oldest first, and the token of the next, empty at the end.
@@ -94,6 +131,11 @@ impl Identity {
         let token = self.next(Some(tenant), LIST, &mut users, size, |user| user.id.uuid());
         Ok((users, token))
     }
+}
+
+/// What callers hear of a user who is not there.
+pub(crate) fn no_user(user: UserId) -> Fault {
+    Fault::not_found("USER_NOT_FOUND", "the tenant has no such user").with("user_id", user)
 }
 
 async fn create(conn: &mut pg::Conn, ctx: &Ctx, new: &NewUser, hash: &str) -> Result<User, pg::Error> {

@@ -47,7 +47,13 @@ pub fn open(principal: Principal) -> Open {
 }
 
 pub fn person(email: &str, roles: &[Role]) -> NewUser {
-    NewUser { email: email.to_owned(), display_name: "Somebody".to_owned(), roles: roles.to_vec() }
+    NewUser {
+        email: email.to_owned(),
+        display_name: "Somebody".to_owned(),
+        roles: roles.to_vec(),
+        email_verified: false,
+        birth_date: None,
+    }
 }
 
 fn tenant(slug: &str) -> NewTenant {

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use fault::{Fault, Violations};
 use ids::IdError;
+use jiff::Timestamp;
 
 /// Ends a check: the value when nothing was noted.
 pub fn done<T>(wrong: Violations, make: impl FnOnce() -> Option<T>) -> Result<T, Fault> {
@@ -49,6 +50,38 @@ pub fn range(wrong: &mut Violations, field: &str, value: i32, min: i32, max: i32
     if !(min..=max).contains(&value) {
         wrong.add(field, "OUT_OF_RANGE", format!("must be {min} to {max}"));
     }
+}
+
+/// One of the values that an enumeration has; 0 means none was said.
+pub fn known<T>(wrong: &mut Violations, field: &str, value: i32, of: fn(i16) -> Option<T>) -> Option<T> {
+    let found = i16::try_from(value).ok().and_then(of);
+    if found.is_none() && value != 0 {
+        wrong.add(field, "UNKNOWN_VALUE", "not a value of this enumeration");
+    }
+    found
+}
+
+/// One of the values that an enumeration has, which must be said.
+pub fn required<T>(wrong: &mut Violations, field: &str, value: i32, of: fn(i16) -> Option<T>) -> Option<T> {
+    if value == 0 {
+        wrong.add(field, "REQUIRED", "must be given");
+    }
+    known(wrong, field, value, of)
+}
+
+/// A moment.
+pub fn moment(wrong: &mut Violations, field: &str, value: Option<prost_types::Timestamp>) -> Option<Timestamp> {
+    let Some(value) = value else {
+        wrong.add(field, "REQUIRED", "must be given");
+        return None;
+    };
+    let moment = Timestamp::new(value.seconds, value.nanos).ok();
+    // What the database can hold, with room to calculate.
+    let moment = moment.filter(|_| value.nanos >= 0 && (0..=32_503_680_000).contains(&value.seconds));
+    if moment.is_none() {
+        wrong.add(field, "OUT_OF_RANGE", "must be between the years 1970 and 3000");
+    }
+    moment
 }
 
 /// A typed id.

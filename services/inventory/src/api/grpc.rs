@@ -1,62 +1,72 @@
-//! The four services: context, parse, call, map.
+//! Catalog, warehouses, stock and reservations: context, parse, call, map.
 
 use contract::inventory::v1 as pb;
+use contract::inventory::v1::catalog_service_server::CatalogServiceServer;
 use contract::inventory::v1::inventory_service_server::{InventoryService, InventoryServiceServer};
 use contract::inventory::v1::product_service_server::{ProductService, ProductServiceServer};
+use contract::inventory::v1::reservation_desk_service_server::ReservationDeskServiceServer;
 use contract::inventory::v1::reservation_service_server::{ReservationService, ReservationServiceServer};
+use contract::inventory::v1::slot_service_server::SlotServiceServer;
+use contract::inventory::v1::stock_control_service_server::StockControlServiceServer;
+use contract::inventory::v1::stock_service_server::StockServiceServer;
 use contract::inventory::v1::warehouse_service_server::{WarehouseService, WarehouseServiceServer};
 use ctx::Ctx;
 use serve::respond;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
-use crate::api::wire;
+use crate::api::{wire, wire_catalog, wire_desk};
 use crate::commands::Inventory;
 
-type Answer<T> = Result<Response<T>, Status>;
+pub(super) type Answer<T> = Result<Response<T>, Status>;
 
-/// Routes of the four services, without any layer.
+/// Routes of all services of the context, without any layer.
 pub fn routes(app: Inventory) -> Routes {
     let grpc = Grpc { app };
     Routes::new(ProductServiceServer::new(grpc.clone()))
         .add_service(WarehouseServiceServer::new(grpc.clone()))
         .add_service(InventoryServiceServer::new(grpc.clone()))
-        .add_service(ReservationServiceServer::new(grpc))
+        .add_service(ReservationServiceServer::new(grpc.clone()))
+        .add_service(StockServiceServer::new(grpc.clone()))
+        .add_service(CatalogServiceServer::new(grpc.clone()))
+        .add_service(ReservationDeskServiceServer::new(grpc.clone()))
+        .add_service(SlotServiceServer::new(grpc.clone()))
+        .add_service(StockControlServiceServer::new(grpc))
 }
 
 #[derive(Clone)]
-struct Grpc {
-    app: Inventory,
+pub(super) struct Grpc {
+    pub(super) app: Inventory,
 }
 
 #[tonic::async_trait]
 impl ProductService for Grpc {
     async fn create_product(&self, req: Request<pb::CreateProductRequest>) -> Answer<pb::Product> {
         let ctx = Ctx::of(&req)?;
-        let product = wire::create_product(req.into_inner())?;
+        let product = wire_catalog::create_product(req.into_inner())?;
         let once = self.app.create_product(&ctx, product).await?;
         Ok(respond((once.response, once.replayed)))
     }
 
     async fn update_product(&self, req: Request<pb::UpdateProductRequest>) -> Answer<pb::Product> {
         let ctx = Ctx::of(&req)?;
-        let update = wire::update_product(req.into_inner())?;
+        let update = wire_catalog::update_product(req.into_inner())?;
         let product = self.app.update_product(&ctx, update).await?;
-        Ok(Response::new(wire::product(product)))
+        Ok(Response::new(wire_catalog::product(product)))
     }
 
     async fn get_product(&self, req: Request<pb::GetProductRequest>) -> Answer<pb::Product> {
         let ctx = Ctx::of(&req)?;
-        let sku = wire::get_product(req.into_inner())?;
+        let sku = wire_catalog::get_product(req.into_inner())?;
         let product = self.app.get_product(&ctx, sku).await?;
-        Ok(Response::new(wire::product(product)))
+        Ok(Response::new(wire_desk::shown(product)))
     }
 
     async fn list_products(&self, req: Request<pb::ListProductsRequest>) -> Answer<pb::ListProductsResponse> {
         let ctx = Ctx::of(&req)?;
-        let page = wire::list_products(req.into_inner())?;
+        let page = wire_catalog::list_products(req.into_inner())?;
         let (products, next) = self.app.list_products(&ctx, page).await?;
-        Ok(Response::new(wire::product_page(products, next)))
+        Ok(Response::new(wire_catalog::product_page(products, next)))
     }
 
     async fn batch_get_products(
@@ -64,9 +74,9 @@ impl ProductService for Grpc {
         req: Request<pb::BatchGetProductsRequest>,
     ) -> Answer<pb::BatchGetProductsResponse> {
         let ctx = Ctx::of(&req)?;
-        let skus = wire::batch_get_products(req.into_inner())?;
+        let skus = wire_catalog::batch_get_products(req.into_inner())?;
         let products = self.app.batch_get_products(&ctx, skus).await?;
-        Ok(Response::new(wire::product_batch(products)))
+        Ok(Response::new(wire_catalog::product_batch(products)))
     }
 }
 
@@ -74,22 +84,22 @@ impl ProductService for Grpc {
 impl WarehouseService for Grpc {
     async fn create_warehouse(&self, req: Request<pb::CreateWarehouseRequest>) -> Answer<pb::Warehouse> {
         let ctx = Ctx::of(&req)?;
-        let warehouse = wire::create_warehouse(req.into_inner())?;
+        let warehouse = wire_catalog::create_warehouse(req.into_inner())?;
         let once = self.app.create_warehouse(&ctx, warehouse).await?;
         Ok(respond((once.response, once.replayed)))
     }
 
     async fn get_warehouse(&self, req: Request<pb::GetWarehouseRequest>) -> Answer<pb::Warehouse> {
         let ctx = Ctx::of(&req)?;
-        let code = wire::get_warehouse(req.into_inner())?;
+        let code = wire_catalog::get_warehouse(req.into_inner())?;
         let warehouse = self.app.get_warehouse(&ctx, code).await?;
-        Ok(Response::new(wire::warehouse(warehouse)))
+        Ok(Response::new(wire_catalog::warehouse(warehouse)))
     }
 
     async fn list_warehouses(&self, req: Request<pb::ListWarehousesRequest>) -> Answer<pb::ListWarehousesResponse> {
         let ctx = Ctx::of(&req)?;
         let warehouses = self.app.list_warehouses(&ctx).await?;
-        Ok(Response::new(wire::warehouse_list(warehouses)))
+        Ok(Response::new(wire_catalog::warehouse_list(warehouses)))
     }
 }
 
@@ -98,8 +108,8 @@ impl InventoryService for Grpc {
     async fn get_stock(&self, req: Request<pb::GetStockRequest>) -> Answer<pb::Stock> {
         let ctx = Ctx::of(&req)?;
         let sku = wire::get_stock(req.into_inner())?;
-        let levels = self.app.get_stock(&ctx, &sku).await?;
-        Ok(Response::new(wire::stock(sku, levels)))
+        let stock = self.app.get_stock(&ctx, &sku).await?;
+        Ok(Response::new(wire::stock(stock)))
     }
 
     async fn adjust_stock(&self, req: Request<pb::AdjustStockRequest>) -> Answer<pb::StockLevel> {

@@ -1,98 +1,23 @@
-//! Messages to values and back; every wrong field of a request is named at once.
+//! Messages of stock and reservations to values and back; every wrong field of a request is named at once.
 
-use std::collections::BTreeSet;
-
-use contract::common::v1 as common;
 use contract::inventory::v1 as pb;
 use fault::{Fault, Violations};
 use ids::OrderId;
 use jiff::Timestamp;
-use money::{Currency, Money};
 
 use super::check;
-use crate::commands::{AdjustStock, ConsumeReservation, ReserveStock, UpdateProduct};
-use crate::product::{Address, NewProduct, Product, Warehouse};
+use crate::commands::{AdjustStock, ConsumeReservation, ReserveStock};
+use crate::news::Availability;
 use crate::queries::{ListMovements, Page};
 use crate::reservation::{Allocation, Reservation, State};
 use crate::stock::{self, Demand};
-use crate::store::{Movement, StockLevel};
+use crate::store::{Movement, Stock, StockLevel};
 
-const MAX_QUANTITY: i32 = 1_000_000;
+pub(super) const MAX_QUANTITY: i32 = 1_000_000;
 const MAX_LINES: usize = 1_000;
 const MAX_BATCH: usize = 100;
 /// A week.
-const MAX_HOLD_S: i32 = 604_800;
-
-/// The product of a request to create one.
-///
-/// # Errors
-/// Every wrong field.
-pub fn create_product(request: pb::CreateProductRequest) -> Result<NewProduct, Fault> {
-    let mut wrong = Violations::default();
-    let product = new_product(&mut wrong, request.product);
-    check::done(wrong, || product)
-}
-
-/// The change of a request to update a product.
-///
-/// # Errors
-/// Every wrong field.
-pub fn update_product(request: pb::UpdateProductRequest) -> Result<UpdateProduct, Fault> {
-    let mut wrong = Violations::default();
-    let product = new_product(&mut wrong, request.product);
-    let based_on = check::etag(&mut wrong, "etag", &request.etag);
-    check::done(wrong, || Some(UpdateProduct { product: product?, based_on }))
-}
-
-fn new_product(wrong: &mut Violations, product: Option<pb::Product>) -> Option<NewProduct> {
-    let Some(product) = product else {
-        wrong.add("product", "REQUIRED", "must be given");
-        return None;
-    };
-    check::sku(wrong, "product.sku", &product.sku);
-    check::text(wrong, "product.display_name", &product.display_name, 1, 200);
-    let tax_class = if product.tax_class.is_empty() { "standard".to_owned() } else { product.tax_class };
-    let lower = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
-    check::code(wrong, "product.tax_class", &tax_class, 40, lower, "a-z, 0-9, hyphen and underscore");
-    check::range(wrong, "product.weight_grams", product.weight_grams, 0, 1_000_000);
-    Some(NewProduct {
-        prices: prices(wrong, &product.prices),
-        sku: product.sku,
-        display_name: product.display_name,
-        tax_class,
-        weight_grams: product.weight_grams,
-    })
-}
-
-fn prices(wrong: &mut Violations, prices: &[common::Money]) -> Vec<Money> {
-    if prices.is_empty() {
-        wrong.add("product.prices", "REQUIRED", "at least one price");
-    }
-    let mut seen = BTreeSet::new();
-    let mut good = Vec::with_capacity(prices.len());
-    for (at, price) in prices.iter().enumerate() {
-        let field = |name: &str| format!("product.prices[{at}].{name}");
-        if price.amount_minor <= 0 {
-            wrong.add(field("amount_minor"), "OUT_OF_RANGE", "must be above zero");
-        }
-        match price.currency_code.parse::<Currency>() {
-            Err(error) => wrong.add(field("currency_code"), "UNKNOWN_CURRENCY", error.to_string()),
-            Ok(currency) if !seen.insert(currency.code()) => {
-                wrong.add(field("currency_code"), "DUPLICATE_CURRENCY", "one price per currency");
-            }
-            Ok(currency) => good.push(Money::new(currency, price.amount_minor)),
-        }
-    }
-    good
-}
-
-/// The SKU of a request for a product.
-///
-/// # Errors
-/// When it is none.
-pub fn get_product(request: pb::GetProductRequest) -> Result<String, Fault> {
-    one_sku(request.sku)
-}
+pub(super) const MAX_HOLD_S: i32 = 604_800;
 
 /// The SKU of a request for stock.
 ///
@@ -102,90 +27,21 @@ pub fn get_stock(request: pb::GetStockRequest) -> Result<String, Fault> {
     one_sku(request.sku)
 }
 
-fn one_sku(sku: String) -> Result<String, Fault> {
+pub(super) fn one_sku(sku: String) -> Result<String, Fault> {
     let mut wrong = Violations::default();
     check::sku(&mut wrong, "sku", &sku);
     check::done(wrong, || Some(sku))
 }
 
-/// The page of a request for the catalog.
-///
-/// # Errors
-/// Every wrong field.
-pub fn list_products(request: pb::ListProductsRequest) -> Result<Page, Fault> {
+pub(super) fn many_skus(skus: Vec<String>) -> Result<Vec<String>, Fault> {
     let mut wrong = Violations::default();
-    let size = check::page_size(&mut wrong, request.page_size);
-    check::done(wrong, || Some(Page { size, token: request.page_token }))
-}
-
-/// The SKUs of a request for many products.
-///
-/// # Errors
-/// Every wrong field.
-pub fn batch_get_products(request: pb::BatchGetProductsRequest) -> Result<Vec<String>, Fault> {
-    let mut wrong = Violations::default();
-    if !(1..=MAX_BATCH).contains(&request.skus.len()) {
+    if !(1..=MAX_BATCH).contains(&skus.len()) {
         wrong.add("skus", "OUT_OF_RANGE", format!("must be 1 to {MAX_BATCH}"));
     }
-    for (at, sku) in request.skus.iter().enumerate().take(MAX_BATCH) {
+    for (at, sku) in skus.iter().enumerate().take(MAX_BATCH) {
         check::sku(&mut wrong, &format!("skus[{at}]"), sku);
     }
-    check::done(wrong, || Some(request.skus))
-}
-
-/// The warehouse of a request to create one.
-///
-/// # Errors
-/// Every wrong field.
-pub fn create_warehouse(request: pb::CreateWarehouseRequest) -> Result<Warehouse, Fault> {
-    let mut wrong = Violations::default();
-    let warehouse = request.warehouse;
-    if warehouse.is_none() {
-        wrong.add("warehouse", "REQUIRED", "must be given");
-    }
-    let warehouse = warehouse.map(|warehouse| {
-        check::warehouse(&mut wrong, "warehouse.code", &warehouse.code);
-        check::text(&mut wrong, "warehouse.display_name", &warehouse.display_name, 1, 120);
-        check::range(&mut wrong, "warehouse.priority", warehouse.priority, 0, 1_000);
-        let address = address(&mut wrong, warehouse.address);
-        let pb::Warehouse { code, display_name, priority, .. } = warehouse;
-        address.map(|address| Warehouse { code, display_name, address, priority })
-    });
-    check::done(wrong, || warehouse.flatten())
-}
-
-fn address(wrong: &mut Violations, address: Option<common::Address>) -> Option<Address> {
-    let Some(address) = address else {
-        wrong.add("warehouse.address", "REQUIRED", "must be given");
-        return None;
-    };
-    let fields = [
-        ("recipient", &address.recipient, 1, 200),
-        ("line1", &address.line1, 1, 200),
-        ("line2", &address.line2, 0, 200),
-        ("city", &address.city, 1, 100),
-        ("region", &address.region, 0, 10),
-        ("postal_code", &address.postal_code, 0, 20),
-    ];
-    for (name, value, min, max) in fields {
-        check::text(wrong, &format!("warehouse.address.{name}"), value, min, max);
-    }
-    let country = &address.country_code;
-    if country.len() != 2 || !country.bytes().all(|byte| byte.is_ascii_uppercase()) {
-        wrong.add("warehouse.address.country_code", "INVALID_FORMAT", "two capital letters (ISO 3166-1)");
-    }
-    let common::Address { recipient, line1, line2, city, region, postal_code, country_code } = address;
-    Some(Address { recipient, line1, line2, city, region, postal_code, country_code })
-}
-
-/// The code of a request for a warehouse.
-///
-/// # Errors
-/// When it is none.
-pub fn get_warehouse(request: pb::GetWarehouseRequest) -> Result<String, Fault> {
-    let mut wrong = Violations::default();
-    check::warehouse(&mut wrong, "code", &request.code);
-    check::done(wrong, || Some(request.code))
+    check::done(wrong, || Some(skus))
 }
 
 /// The change of a request to adjust stock.
@@ -244,7 +100,7 @@ pub fn consume_reservation(request: pb::ConsumeReservationRequest) -> Result<Con
     check::done(wrong, || Some(ConsumeReservation { order: order?, shipment: shipment?, warehouse, lines: lines? }))
 }
 
-fn demand(wrong: &mut Violations, lines: Vec<pb::DemandLine>) -> Option<Vec<Demand>> {
+pub(super) fn demand(wrong: &mut Violations, lines: Vec<pb::DemandLine>) -> Option<Vec<Demand>> {
     if !(1..=MAX_LINES).contains(&lines.len()) {
         wrong.add("lines", "OUT_OF_RANGE", format!("must be 1 to {MAX_LINES}"));
         return None;
@@ -252,11 +108,14 @@ fn demand(wrong: &mut Violations, lines: Vec<pb::DemandLine>) -> Option<Vec<Dema
     for (at, line) in lines.iter().enumerate() {
         check::sku(wrong, &format!("lines[{at}].sku"), &line.sku);
         check::range(wrong, &format!("lines[{at}].quantity"), line.quantity, 1, MAX_QUANTITY);
+        if !line.slot_id.is_empty() {
+            check::sku(wrong, &format!("lines[{at}].slot_id"), &line.slot_id);
+        }
     }
     if !wrong.is_empty() {
         return None;
     }
-    let sums = stock::sum(lines.into_iter().map(|line| (line.sku, line.quantity)));
+    let sums = stock::sum(lines.into_iter().map(|line| (stock::slot_key(&line.sku, &line.slot_id), line.quantity)));
     sums.map_err(|error| wrong.add("lines", "OUT_OF_RANGE", error.to_string())).ok()
 }
 
@@ -270,61 +129,41 @@ pub fn order_id(text: &str) -> Result<OrderId, Fault> {
     check::done(wrong, || order)
 }
 
-fn time(time: Timestamp) -> prost_types::Timestamp {
+pub(super) fn time(time: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
 }
 
-/// A product as a message.
-pub fn product(product: Product) -> pb::Product {
-    let price =
-        |price: Money| common::Money { currency_code: price.currency.code().to_owned(), amount_minor: price.minor };
-    let Product { content, version, created_at } = product;
-    pb::Product {
-        sku: content.sku,
-        display_name: content.display_name,
-        prices: content.prices.into_iter().map(price).collect(),
-        tax_class: content.tax_class,
-        weight_grams: content.weight_grams,
-        create_time: Some(time(created_at)),
-        etag: version.to_string(),
+/// Whether it may be bought, as a message.
+pub fn availability(availability: Availability) -> pb::Availability {
+    match availability {
+        Availability::InStock => pb::Availability::InStock,
+        Availability::LowStock => pb::Availability::LowStock,
+        Availability::OutOfStock => pb::Availability::OutOfStock,
     }
 }
 
-/// A page of products as a message.
-pub fn product_page(products: Vec<Product>, next_page_token: String) -> pb::ListProductsResponse {
-    pb::ListProductsResponse { products: products.into_iter().map(product).collect(), next_page_token }
+/// Stock of a product in one warehouse as a message.
+pub fn level(sku: &str, level: StockLevel) -> pb::StockLevel {
+    let available = level.available();
+    let StockLevel { warehouse, on_hand, reserved, safety } = level;
+    pb::StockLevel { sku: sku.to_owned(), warehouse, on_hand, reserved, available, safety }
 }
 
-/// Many products as a message.
-pub fn product_batch(products: Vec<Product>) -> pb::BatchGetProductsResponse {
-    pb::BatchGetProductsResponse { products: products.into_iter().map(product).collect() }
+/// Stock of a product as a message.
+pub fn stock(stock: Stock) -> pb::Stock {
+    let available = stock.available();
+    let etag = figures(&stock);
+    let availability = availability(Availability::of(available, stock.threshold)).into();
+    let Stock { sku, levels, .. } = stock;
+    let levels = levels.into_iter().map(|one| level(&sku, one)).collect();
+    pb::Stock { sku, available, levels, availability, etag }
 }
 
-/// A warehouse as a message.
-pub fn warehouse(warehouse: Warehouse) -> pb::Warehouse {
-    let Address { recipient, line1, line2, city, region, postal_code, country_code } = warehouse.address;
-    let address = common::Address { recipient, line1, line2, city, region, postal_code, country_code };
-    let Warehouse { code, display_name, priority, .. } = warehouse;
-    pb::Warehouse { code, display_name, address: Some(address), priority }
-}
-
-/// All warehouses as a message.
-pub fn warehouse_list(warehouses: Vec<Warehouse>) -> pb::ListWarehousesResponse {
-    pb::ListWarehousesResponse { warehouses: warehouses.into_iter().map(warehouse).collect() }
-}
-
-/// Stock of a product as a message; the sum over warehouses stops at the largest figure there is.
-pub fn stock(sku: String, levels: Vec<StockLevel>) -> pb::Stock {
-    let level = |level: StockLevel| pb::StockLevel {
-        sku: sku.clone(),
-        warehouse: level.warehouse,
-        on_hand: level.on_hand,
-        reserved: level.reserved,
-        available: level.on_hand - level.reserved,
-    };
-    let levels: Vec<_> = levels.into_iter().map(level).collect();
-    let available = levels.iter().fold(0_i32, |sum, level| sum.saturating_add(level.available));
-    pb::Stock { sku, available, levels }
+/// A short text that changes with the figures (FNV-1a).
+fn figures(stock: &Stock) -> String {
+    let text = format!("{} {} {:?}", stock.available(), stock.threshold, stock.levels);
+    let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    format!("{:016x}", text.bytes().fold(0xcbf2_9ce4_8422_2325, mix))
 }
 
 /// A page of the ledger as a message.
@@ -344,8 +183,10 @@ pub fn movement_page(lines: Vec<Movement>, next_page_token: String) -> pb::ListM
 
 /// Units of a reservation as a message.
 pub fn allocation(allocation: Allocation) -> pb::Allocation {
-    let Allocation { sku, warehouse, quantity, consumed } = allocation;
-    pb::Allocation { sku, warehouse, quantity, consumed }
+    let Allocation { sku: key, warehouse, quantity, consumed, fulfillment } = allocation;
+    let (sku, slot) = stock::of_slot_key(&key);
+    let fulfillment_id = fulfillment.map(|id| id.to_string()).unwrap_or_default();
+    pb::Allocation { sku: sku.to_owned(), warehouse, quantity, consumed, slot_id: slot.to_owned(), fulfillment_id }
 }
 
 /// A reservation as a message.
@@ -356,6 +197,7 @@ pub fn reservation(reservation: Reservation) -> pb::Reservation {
         State::Consumed => pb::ReservationState::Consumed,
         State::Released => pb::ReservationState::Released,
         State::Expired => pb::ReservationState::Expired,
+        State::Allocated => pb::ReservationState::Allocated,
     };
     pb::Reservation {
         id: reservation.id.to_string(),
@@ -370,17 +212,13 @@ pub fn reservation(reservation: Reservation) -> pb::Reservation {
 mod tests {
     use super::*;
 
-    fn fields<T: std::fmt::Debug>(result: Result<T, Fault>) -> Vec<(String, String)> {
-        let fault = result.expect_err("refused");
-        fault.violations().iter().map(|wrong| (wrong.field.clone(), wrong.reason.to_string())).collect()
-    }
-
     fn names<T: std::fmt::Debug>(result: Result<T, Fault>) -> Vec<String> {
-        fields(result).into_iter().map(|(field, _)| field).collect()
+        let fault = result.expect_err("refused");
+        fault.violations().iter().map(|wrong| wrong.field.clone()).collect()
     }
 
     fn line(sku: &str, quantity: i32) -> pb::DemandLine {
-        pb::DemandLine { sku: sku.to_owned(), quantity }
+        pb::DemandLine { sku: sku.to_owned(), quantity, slot_id: String::new() }
     }
 
     #[test]
@@ -400,59 +238,13 @@ mod tests {
     }
 
     #[test]
-    fn inv_13_every_wrong_field_of_a_product_is_named_at_once() {
-        let price = |code: &str, amount_minor| common::Money { currency_code: code.to_owned(), amount_minor };
-        let product = pb::Product {
-            sku: "no spaces".to_owned(),
-            display_name: " ".to_owned(),
-            prices: vec![price("USD", 1), price("usd", 1), price("USD", 2), price("EUR", 0)],
-            tax_class: "Loud".to_owned(),
-            weight_grams: -1,
-            ..pb::Product::default()
-        };
-        let request = pb::UpdateProductRequest { product: Some(product), etag: "abc".to_owned() };
-        let expected = [
-            ("product.sku", "INVALID_FORMAT"),
-            ("product.display_name", "REQUIRED"),
-            ("product.tax_class", "INVALID_FORMAT"),
-            ("product.weight_grams", "OUT_OF_RANGE"),
-            ("product.prices[1].currency_code", "UNKNOWN_CURRENCY"),
-            ("product.prices[2].currency_code", "DUPLICATE_CURRENCY"),
-            ("product.prices[3].amount_minor", "OUT_OF_RANGE"),
-            ("etag", "INVALID_ETAG"),
-        ];
-        assert_eq!(fields(update_product(request)), expected.map(|(f, r)| (f.to_owned(), r.to_owned())));
-        assert_eq!(names(create_product(pb::CreateProductRequest::default())), ["product"]);
-        let bare = pb::Product {
-            sku: "A".to_owned(),
-            display_name: "A".to_owned(),
-            prices: vec![price("USD", 1)],
-            ..pb::Product::default()
-        };
-        let good = create_product(pb::CreateProductRequest { product: Some(bare) }).expect("passes");
-        assert_eq!(good.tax_class, "standard");
-    }
-
-    #[test]
-    fn every_wrong_field_of_warehouses_and_adjustments_is_named_at_once() {
-        let warehouse = pb::Warehouse {
-            code: "w1".to_owned(),
-            address: Some(common::Address { country_code: "usa".to_owned(), ..common::Address::default() }),
-            priority: 1_001,
-            ..pb::Warehouse::default()
-        };
-        let wrong = names(create_warehouse(pb::CreateWarehouseRequest { warehouse: Some(warehouse) }));
-        let address = ["recipient", "line1", "city", "country_code"].map(|name| format!("warehouse.address.{name}"));
-        assert_eq!(wrong[..3], ["warehouse.code", "warehouse.display_name", "warehouse.priority"]);
-        assert_eq!(wrong[3..], address);
+    fn every_wrong_field_of_adjustments_and_pages_is_named_at_once() {
         let adjust = pb::AdjustStockRequest { on_hand_delta: i32::MIN, ..pb::AdjustStockRequest::default() };
         assert_eq!(names(adjust_stock(adjust)), ["sku", "warehouse", "on_hand_delta", "reason"]);
         assert_eq!(
             names(list_movements(pb::ListMovementsRequest { page_size: -1, ..Default::default() })),
             ["sku", "page_size"]
         );
-        let many = pb::BatchGetProductsRequest { skus: vec!["A".to_owned(); 101] };
-        assert_eq!(names(batch_get_products(many)), ["skus"]);
         let consume = names(consume_reservation(pb::ConsumeReservationRequest::default()));
         assert_eq!(consume, ["order_id", "shipment_id", "warehouse", "lines"]);
     }

@@ -7,7 +7,8 @@ use futures::FutureExt;
 use pg::Once;
 
 use super::Inventory;
-use crate::store;
+use crate::api::wire;
+use crate::store::{self, Change};
 
 /// A change of what is on hand.
 #[derive(Debug, Clone)]
@@ -40,17 +41,18 @@ impl Inventory {
 }
 
 async fn run(conn: &mut pg::Conn, ctx: &Ctx, adjust: &AdjustStock) -> Result<pb::StockLevel, pg::Error> {
-    let AdjustStock { sku, warehouse, delta, reason } = adjust.clone();
-    let after = store::adjust(conn, ctx.tenant, (&sku, &warehouse), delta, &reason).await?;
+    let AdjustStock { sku, warehouse, delta, reason: note } = adjust;
+    let reason = if *delta > 0 { "RECEIVE" } else { "ADJUST" };
+    let change = Change { sku, warehouse, delta: *delta, reason, reference: note };
+    let after = store::adjust(conn, ctx.tenant, change).await?;
     let event = StockAdjusted {
         sku: sku.clone(),
         warehouse: warehouse.clone(),
-        on_hand_delta: delta,
-        on_hand: after.on_hand,
-        reason,
+        on_hand_delta: *delta,
+        on_hand: after.level.on_hand,
+        reason: note.clone(),
     };
     // A stream of its own: the idempotency claim came before the lock, so two adjustments have no order in the log.
     eventlog::append(conn, ctx, after.movement_id, 0, &[store::event(&event)]).await?;
-    let available = after.on_hand - after.reserved;
-    Ok(pb::StockLevel { sku, warehouse, on_hand: after.on_hand, reserved: after.reserved, available })
+    Ok(wire::level(sku, after.level))
 }

@@ -75,7 +75,7 @@ async fn run(conn: &mut pg::Conn, ctx: &Ctx, consume: &ConsumeReservation) -> Re
 fn refusal(found: &Reservation) -> Fault {
     match found.state {
         State::Held => Fault::precondition("RESERVATION_NOT_CONFIRMED", "the reservation is not confirmed yet"),
-        State::Confirmed | State::Consumed | State::Released | State::Expired => ended(found),
+        _ => ended(found),
     }
 }
 

@@ -7,7 +7,7 @@ use futures::FutureExt;
 use pg::Once;
 
 use super::Inventory;
-use crate::api::wire;
+use crate::api::wire_catalog;
 use crate::product::NewProduct;
 use crate::store;
 
@@ -22,7 +22,7 @@ impl Inventory {
             .pg
             .once("inventory.create_product", ctx, move |conn| {
                 let (ctx, product) = (context.clone(), product.clone());
-                async move { Ok(wire::product(store::add_product(conn, &ctx, &product).await?)) }.boxed()
+                async move { Ok(wire_catalog::product(store::add_product(conn, &ctx, &product).await?)) }.boxed()
             })
             .await?)
     }

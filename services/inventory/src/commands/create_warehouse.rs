@@ -7,7 +7,7 @@ use futures::FutureExt;
 use pg::Once;
 
 use super::Inventory;
-use crate::api::wire;
+use crate::api::wire_catalog;
 use crate::product::Warehouse;
 use crate::store;
 
@@ -24,7 +24,7 @@ impl Inventory {
                 let warehouse = warehouse.clone();
                 async move {
                     store::add_warehouse(conn, tenant, &warehouse).await?;
-                    Ok(wire::warehouse((*warehouse).clone()))
+                    Ok(wire_catalog::warehouse((*warehouse).clone()))
                 }
                 .boxed()
             })

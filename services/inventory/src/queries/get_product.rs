@@ -1,20 +1,18 @@
-//! One product (INV-13).
+//! One product, with whether it may be bought now (INV-08, INV-13).
 
 use ctx::Ctx;
 use fault::Fault;
 
 use super::no_product;
 use crate::commands::Inventory;
-use crate::product::Product;
-use crate::store;
+use crate::store::{self, Shown};
 
 impl Inventory {
-    /// A product by SKU.
+    /// A product by SKU, sold out or not.
     ///
     /// # Errors
     /// NotFound PRODUCT_NOT_FOUND.
-    pub async fn get_product(&self, ctx: &Ctx, sku: String) -> Result<Product, Fault> {
-        let found = store::products(&self.pg, ctx.tenant, vec![sku.clone()]).await?;
-        found.into_iter().next().ok_or_else(|| no_product(&sku))
+    pub async fn get_product(&self, ctx: &Ctx, sku: String) -> Result<Shown, Fault> {
+        store::shown(&self.pg, ctx.tenant, &sku).await?.ok_or_else(|| no_product(&sku))
     }
 }

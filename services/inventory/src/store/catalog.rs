@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use contract::inventory::v1::ProductChanged;
 use ctx::Ctx;
-use diesel::sql_types::{BigInt, Integer, Jsonb, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Integer, Jsonb, Nullable, SmallInt, Text, Uuid as SqlUuid};
 use diesel::{OptionalExtension, sql_query};
 use diesel_async::RunQueryDsl;
 use fault::Fault;
@@ -15,7 +15,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Doc, decode, decode_all, event};
-use crate::product::{NewProduct, Product, Warehouse};
+use crate::news::Availability;
+use crate::product::{NewProduct, Product, ProductKind, Restrictions, Warehouse};
 
 mod sql {
     use diesel::sql_types::{Array, Text, Uuid};
@@ -23,6 +24,10 @@ mod sql {
     diesel::define_sql_function! {
         /// Products among some SKUs.
         fn get_products(tenant: Uuid, skus: Array<Text>) -> Jsonb;
+    }
+    diesel::define_sql_function! {
+        /// A product that is for sale, with what may be sold of it; NULL: none.
+        fn get_product(tenant: Uuid, sku: Text) -> Nullable<Jsonb>;
     }
 }
 
@@ -33,6 +38,8 @@ struct ProductRow {
     prices: BTreeMap<String, i64>,
     tax_class: String,
     weight_grams: i32,
+    kind: i16,
+    restrictions: Restrictions,
     version: i32,
     created_at: Timestamp,
 }
@@ -49,6 +56,8 @@ impl TryFrom<ProductRow> for Product {
                 prices: row.prices.into_iter().map(price).collect::<Result<_, Fault>>()?,
                 tax_class: row.tax_class,
                 weight_grams: row.weight_grams,
+                kind: ProductKind::of(row.kind),
+                restrictions: row.restrictions,
             },
             version: row.version,
             created_at: row.created_at,
@@ -75,8 +84,8 @@ fn all(rows: Vec<ProductRow>) -> Result<Vec<Product>, pg::Error> {
 /// AlreadyExists SKU_TAKEN.
 pub async fn add_product(conn: &mut Conn, ctx: &Ctx, product: &NewProduct) -> Result<Product, pg::Error> {
     let row = sql_query(
-        "INSERT INTO products AS p (tenant_id, sku, display_name, prices, tax_class, weight_grams) \
-         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING to_jsonb(p) AS doc",
+        "INSERT INTO products AS p (tenant_id, sku, display_name, prices, tax_class, weight_grams, kind, restrictions) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING RETURNING to_jsonb(p) AS doc",
     )
     .bind::<SqlUuid, _>(ctx.tenant.uuid())
     .bind::<Text, _>(&product.sku)
@@ -84,6 +93,8 @@ pub async fn add_product(conn: &mut Conn, ctx: &Ctx, product: &NewProduct) -> Re
     .bind::<Jsonb, _>(prices(product))
     .bind::<Text, _>(&product.tax_class)
     .bind::<Integer, _>(product.weight_grams)
+    .bind::<SmallInt, _>(product.kind.unwrap_or(ProductKind::Goods).code())
+    .bind::<Jsonb, _>(serde_json::to_value(&product.restrictions).map_err(Fault::internal)?)
     .get_result::<Doc>(conn)
     .await
     .optional()?
@@ -104,20 +115,12 @@ pub async fn change_product(
     product: &NewProduct,
     based_on: Option<i32>,
 ) -> Result<Product, pg::Error> {
-    // The lock comes before the first write, so that events of one product are in the log's order (data.md H3).
-    let version =
-        sql_query("SELECT to_jsonb(version) AS doc FROM products WHERE tenant_id = $1 AND sku = $2 FOR NO KEY UPDATE")
-            .bind::<SqlUuid, _>(ctx.tenant.uuid())
-            .bind::<Text, _>(&product.sku)
-            .get_result::<Doc>(conn)
-            .await
-            .optional()?;
-    let version: i32 = decode(version.ok_or_else(|| crate::queries::no_product(&product.sku))?.doc)?;
-    if based_on.is_some_and(|based_on| based_on != version) {
-        return Err(Fault::aborted("ETAG_MISMATCH", "the product was changed meanwhile").with("etag", version).into());
+    let (version, kind) = lock_product(conn, ctx.tenant, &product.sku, based_on).await?;
+    if product.kind.is_some_and(|wanted| wanted.code() != kind) {
+        return Err(Fault::precondition("PRODUCT_KIND_FIXED", "goods stay goods and a resource stays one").into());
     }
     let row = sql_query(
-        "UPDATE products AS p SET display_name = $3, prices = $4, tax_class = $5, weight_grams = $6, \
+        "UPDATE products AS p SET display_name = $3, prices = $4, tax_class = $5, weight_grams = $6, restrictions = $7, \
          version = version + 1 WHERE tenant_id = $1 AND sku = $2 RETURNING to_jsonb(p) AS doc",
     )
     .bind::<SqlUuid, _>(ctx.tenant.uuid())
@@ -126,10 +129,138 @@ pub async fn change_product(
     .bind::<Jsonb, _>(prices(product))
     .bind::<Text, _>(&product.tax_class)
     .bind::<Integer, _>(product.weight_grams)
+    .bind::<Jsonb, _>(serde_json::to_value(&product.restrictions).map_err(Fault::internal)?)
     .get_result::<Doc>(conn)
     .await?;
     changed(conn, ctx, &product.sku, version).await?;
     decode::<ProductRow>(row.doc)?.try_into()
+}
+
+/// Locks a product that is for sale; its version and kind.
+async fn lock_product(
+    conn: &mut Conn,
+    tenant: TenantId,
+    sku: &str,
+    based_on: Option<i32>,
+) -> Result<(i32, i16), pg::Error> {
+    // The lock comes before the first write, so that events of one product are in the log's order (data.md H3).
+    let row = sql_query(
+        "SELECT jsonb_build_array(version, kind) AS doc FROM products \
+         WHERE tenant_id = $1 AND sku = $2 AND active FOR NO KEY UPDATE",
+    )
+    .bind::<SqlUuid, _>(tenant.uuid())
+    .bind::<Text, _>(sku)
+    .get_result::<Doc>(conn)
+    .await
+    .optional()?;
+    let (version, kind): (i32, i16) = decode(row.ok_or_else(|| crate::queries::no_product(sku))?.doc)?;
+    if based_on.is_some_and(|based_on| based_on != version) {
+        return Err(Fault::aborted("ETAG_MISMATCH", "the product was changed meanwhile").with("etag", version).into());
+    }
+    Ok((version, kind))
+}
+
+/// Sets the price of one currency and leaves the others.
+///
+/// # Errors
+/// NotFound PRODUCT_NOT_FOUND, Aborted ETAG_MISMATCH.
+pub async fn set_price(
+    conn: &mut Conn,
+    ctx: &Ctx,
+    sku: &str,
+    price: Money,
+    based_on: Option<i32>,
+) -> Result<Product, pg::Error> {
+    let (version, _) = lock_product(conn, ctx.tenant, sku, based_on).await?;
+    let row = sql_query(
+        "UPDATE products AS p SET prices = prices || jsonb_build_object($3, $4), version = version + 1 \
+         WHERE tenant_id = $1 AND sku = $2 RETURNING to_jsonb(p) AS doc",
+    )
+    .bind::<SqlUuid, _>(ctx.tenant.uuid())
+    .bind::<Text, _>(sku)
+    .bind::<Text, _>(price.currency.code())
+    .bind::<BigInt, _>(price.minor)
+    .get_result::<Doc>(conn)
+    .await?;
+    changed(conn, ctx, sku, version).await?;
+    decode::<ProductRow>(row.doc)?.try_into()
+}
+
+/// Takes a product out of sale.
+///
+/// # Errors
+/// NotFound PRODUCT_NOT_FOUND, Aborted ETAG_MISMATCH.
+pub async fn retire_product(
+    conn: &mut Conn,
+    ctx: &Ctx,
+    sku: &str,
+    based_on: Option<i32>,
+) -> Result<Product, pg::Error> {
+    let (version, _) = lock_product(conn, ctx.tenant, sku, based_on).await?;
+    let row = sql_query(
+        "UPDATE products AS p SET active = false, version = version + 1 \
+         WHERE tenant_id = $1 AND sku = $2 RETURNING to_jsonb(p) AS doc",
+    )
+    .bind::<SqlUuid, _>(ctx.tenant.uuid())
+    .bind::<Text, _>(sku)
+    .get_result::<Doc>(conn)
+    .await?;
+    changed(conn, ctx, sku, version).await?;
+    decode::<ProductRow>(row.doc)?.try_into()
+}
+
+/// A product with what may be sold of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// The product.
+    pub product: Product,
+    /// Whether it may be bought now.
+    pub availability: Availability,
+}
+
+#[derive(Deserialize)]
+struct ShownRow {
+    #[serde(flatten)]
+    product: ProductRow,
+    available: i64,
+    threshold: i32,
+}
+
+impl TryFrom<ShownRow> for Shown {
+    type Error = pg::Error;
+
+    fn try_from(row: ShownRow) -> Result<Self, pg::Error> {
+        let available = i32::try_from(row.available).unwrap_or(i32::MAX);
+        Ok(Self { product: row.product.try_into()?, availability: Availability::of(available, row.threshold) })
+    }
+}
+
+/// A product that is for sale, in one round trip (INV-08).
+///
+/// # Errors
+/// Of the database.
+pub async fn shown(pg: &Pg, tenant: TenantId, sku: &str) -> Result<Option<Shown>, pg::Error> {
+    let query = diesel::select(sql::get_product(tenant.uuid(), sku.to_owned()));
+    let doc = pg.ask::<Option<Value>, _>("inventory.get_product", query).await?;
+    doc.map(|doc| decode::<ShownRow>(doc)?.try_into()).transpose()
+}
+
+/// Up to `limit` products behind a SKU of which something may be bought now, by SKU (INV-08).
+///
+/// # Errors
+/// Of the database.
+pub async fn catalog_page(conn: &mut Conn, tenant: TenantId, after: &str, limit: i64) -> Result<Vec<Shown>, pg::Error> {
+    let rows = sql_query(
+        "SELECT to_jsonb(p) || jsonb_build_object('available', a.units, 'threshold', low_threshold($1)) AS doc \
+         FROM products p CROSS JOIN LATERAL sellable(p.tenant_id, p.sku, p.kind) AS a (units) \
+         WHERE p.tenant_id = $1 AND p.sku > $2 AND p.active AND a.units > 0 ORDER BY p.sku LIMIT $3",
+    )
+    .bind::<SqlUuid, _>(tenant.uuid())
+    .bind::<Text, _>(after)
+    .bind::<BigInt, _>(limit)
+    .load::<Doc>(conn)
+    .await?;
+    decode_all::<ShownRow>(rows)?.into_iter().map(Shown::try_from).collect()
 }
 
 async fn changed(conn: &mut Conn, ctx: &Ctx, sku: &str, expected: i32) -> Result<(), pg::Error> {
@@ -158,13 +289,14 @@ pub async fn product_page(
     after: &str,
     limit: i64,
 ) -> Result<Vec<Product>, pg::Error> {
-    let rows =
-        sql_query("SELECT to_jsonb(p) AS doc FROM products p WHERE tenant_id = $1 AND sku > $2 ORDER BY sku LIMIT $3")
-            .bind::<SqlUuid, _>(tenant.uuid())
-            .bind::<Text, _>(after)
-            .bind::<BigInt, _>(limit)
-            .load::<Doc>(conn)
-            .await?;
+    let rows = sql_query(
+        "SELECT to_jsonb(p) AS doc FROM products p WHERE tenant_id = $1 AND sku > $2 AND active ORDER BY sku LIMIT $3",
+    )
+    .bind::<SqlUuid, _>(tenant.uuid())
+    .bind::<Text, _>(after)
+    .bind::<BigInt, _>(limit)
+    .load::<Doc>(conn)
+    .await?;
     all(decode_all(rows)?)
 }
 

@@ -1,21 +1,20 @@
 use diesel::sql_query;
-use diesel::sql_types::{BigInt, Integer, Text, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Bool, Integer, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
-use fault::Fault;
 use ids::TenantId;
 use jiff::Timestamp;
 use pg::{Conn, Pg};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{Doc, decode, decode_all};
+use super::{Doc, accepted, decode, decode_all};
 
 mod sql {
-    use diesel::sql_types::{Text, Uuid};
+    use diesel::sql_types::{Array, Text, Uuid};
 
     diesel::define_sql_function! {
-        /// Stock of a product by warehouse; NULL: no such product.
-        fn get_stock(tenant: Uuid, sku: Text) -> Nullable<Jsonb>;
+        /// Stock of those products that exist among some SKUs.
+        fn get_stock(tenant: Uuid, skus: Array<Text>) -> Jsonb;
     }
 }
 
@@ -28,6 +27,36 @@ pub struct StockLevel {
     pub on_hand: i32,
     /// Units promised to orders.
     pub reserved: i32,
+    /// Units kept back from sale.
+    pub safety: i32,
+}
+
+impl StockLevel {
+    /// Units that may be sold now.
+    pub fn available(&self) -> i32 {
+        (self.on_hand - self.reserved).saturating_sub(self.safety).max(0)
+    }
+}
+
+/// Stock of a product.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Stock {
+    /// The product.
+    pub sku: String,
+    /// By warehouse, the first to be used first.
+    pub levels: Vec<StockLevel>,
+    /// Fewer units than this are low.
+    pub threshold: i32,
+    /// Free places of a resource in slots to come; none for goods.
+    slots: Option<i32>,
+}
+
+impl Stock {
+    /// Units that may be sold now; stops at the largest figure there is.
+    pub fn available(&self) -> i32 {
+        let all = || self.levels.iter().fold(0_i32, |sum, level| sum.saturating_add(level.available()));
+        self.slots.unwrap_or_else(all)
+    }
 }
 
 /// Stock after a change.
@@ -35,10 +64,9 @@ pub struct StockLevel {
 pub struct Adjusted {
     /// The ledger's line, and the stream of its event.
     pub movement_id: Uuid,
-    /// Units that are there.
-    pub on_hand: i32,
-    /// Units promised to orders.
-    pub reserved: i32,
+    /// The level after it.
+    #[serde(flatten)]
+    pub level: StockLevel,
 }
 
 /// A line of the ledger.
@@ -56,7 +84,7 @@ pub struct Movement {
     pub d_on_hand: i32,
     /// Change of reserved.
     pub d_reserved: i32,
-    /// RECEIVE, ADJUST, RESERVE, RELEASE, EXPIRE or CONSUME.
+    /// Why, a word of the contract.
     pub reason: String,
     /// Order or note it came from.
     pub reference: String,
@@ -64,48 +92,148 @@ pub struct Movement {
     pub occurred_at: Timestamp,
 }
 
-/// Stock of a product by warehouse in one round trip; none: no such product (INV-01).
+/// Stock of those products that exist among some SKUs, by SKU, in one round trip (INV-01).
 ///
 /// # Errors
 /// Of the database.
-pub async fn level_list(pg: &Pg, tenant: TenantId, sku: &str) -> Result<Option<Vec<StockLevel>>, pg::Error> {
-    let query = diesel::select(sql::get_stock(tenant.uuid(), sku.to_owned()));
-    let doc = pg.call::<Option<serde_json::Value>, _>("inventory.get_stock", query).await?;
-    doc.map(decode).transpose()
+pub async fn stocks(pg: &Pg, tenant: TenantId, skus: Vec<String>) -> Result<Vec<Stock>, pg::Error> {
+    let query = diesel::select(sql::get_stock(tenant.uuid(), skus));
+    decode(pg.ask::<serde_json::Value, _>("inventory.get_stock", query).await?)
+}
+
+/// Stock of a product inside a transaction.
+///
+/// # Errors
+/// NotFound PRODUCT_NOT_FOUND.
+pub async fn stock(conn: &mut Conn, tenant: TenantId, sku: &str) -> Result<Stock, pg::Error> {
+    let query = diesel::select(sql::get_stock(tenant.uuid(), vec![sku.to_owned()]));
+    let found: Vec<Stock> = decode(query.get_result::<serde_json::Value>(conn).await?)?;
+    Ok(found.into_iter().next().ok_or_else(|| crate::queries::no_product(sku))?)
+}
+
+/// Up to `limit` goods behind a SKU, by SKU; when asked only what is below the threshold.
+///
+/// # Errors
+/// Of the database.
+pub async fn stock_page(
+    conn: &mut Conn,
+    tenant: TenantId,
+    after: &str,
+    low: bool,
+    limit: i64,
+) -> Result<Vec<Stock>, pg::Error> {
+    let rows = sql_query(
+        "SELECT stock_json(p.tenant_id, p.sku, p.kind) AS doc FROM products p \
+         WHERE p.tenant_id = $1 AND p.sku > $2 AND p.kind = 1 \
+         AND (NOT $3 OR sellable(p.tenant_id, p.sku, p.kind) < low_threshold($1)) ORDER BY p.sku LIMIT $4",
+    )
+    .bind::<SqlUuid, _>(tenant.uuid())
+    .bind::<Text, _>(after)
+    .bind::<Bool, _>(low)
+    .bind::<BigInt, _>(limit)
+    .load::<Doc>(conn)
+    .await?;
+    decode_all(rows)
+}
+
+/// A change of what is on hand of one product in one warehouse.
+#[derive(Debug, Clone, Copy)]
+pub struct Change<'a> {
+    /// The product.
+    pub sku: &'a str,
+    /// The warehouse.
+    pub warehouse: &'a str,
+    /// Units, not 0.
+    pub delta: i32,
+    /// Why, a word of the ledger.
+    pub reason: &'static str,
+    /// Order, note or report it comes from.
+    pub reference: &'a str,
 }
 
 /// Changes what is on hand of a product in a warehouse.
 ///
 /// # Errors
-/// NotFound PRODUCT_NOT_FOUND, WAREHOUSE_NOT_FOUND; Precondition STOCK_BELOW_RESERVED, STOCK_TOO_LARGE.
-pub async fn adjust(
+/// NotFound PRODUCT_NOT_FOUND, WAREHOUSE_NOT_FOUND; Precondition STOCK_BELOW_RESERVED, STOCK_TOO_LARGE,
+/// PRODUCT_IS_RESOURCE.
+pub async fn adjust(conn: &mut Conn, tenant: TenantId, change: Change<'_>) -> Result<Adjusted, pg::Error> {
+    let query = sql_query("SELECT adjust_stock($1, $2, $3, $4, $5, $6) AS doc")
+        .bind::<SqlUuid, _>(tenant.uuid())
+        .bind::<Text, _>(change.sku)
+        .bind::<Text, _>(change.warehouse)
+        .bind::<Integer, _>(change.delta)
+        .bind::<Text, _>(change.reason)
+        .bind::<Text, _>(change.reference);
+    decode(accepted(query.get_result::<Doc>(conn).await?.doc)?)
+}
+
+/// Keeps units of a warehouse back from sale.
+///
+/// # Errors
+/// NotFound PRODUCT_NOT_FOUND, WAREHOUSE_NOT_FOUND; Precondition PRODUCT_IS_RESOURCE.
+pub async fn set_safety(
     conn: &mut Conn,
     tenant: TenantId,
     (sku, warehouse): (&str, &str),
-    delta: i32,
-    note: &str,
-) -> Result<Adjusted, pg::Error> {
-    let doc = sql_query("SELECT adjust_stock($1, $2, $3, $4, $5) AS doc")
+    safety: i32,
+) -> Result<StockLevel, pg::Error> {
+    let query = sql_query("SELECT set_safety($1, $2, $3, $4) AS doc")
         .bind::<SqlUuid, _>(tenant.uuid())
         .bind::<Text, _>(sku)
         .bind::<Text, _>(warehouse)
-        .bind::<Integer, _>(delta)
-        .bind::<Text, _>(note)
-        .get_result::<Doc>(conn)
-        .await?
-        .doc;
-    let fact = |name: &str| doc[name].to_string();
-    let refusal = match doc["refused"].as_str() {
-        None => return decode(doc),
-        Some("PRODUCT_NOT_FOUND") => return Err(crate::queries::no_product(sku).into()),
-        Some("WAREHOUSE_NOT_FOUND") => return Err(crate::queries::no_warehouse(warehouse).into()),
-        Some("STOCK_BELOW_RESERVED") => {
-            Fault::precondition("STOCK_BELOW_RESERVED", "fewer units would be there than orders were promised")
-        }
-        Some("STOCK_TOO_LARGE") => Fault::precondition("STOCK_TOO_LARGE", "a warehouse holds at most 1000000000 units"),
-        Some(other) => Fault::internal(format!("adjust_stock refused with {other}")),
-    };
-    Err(refusal.with("on_hand", fact("on_hand")).with("reserved", fact("reserved")).into())
+        .bind::<Integer, _>(safety);
+    decode(accepted(query.get_result::<Doc>(conn).await?.doc)?)
+}
+
+/// Moves units from one warehouse to another.
+///
+/// # Errors
+/// As [`adjust`].
+pub async fn transfer(
+    conn: &mut Conn,
+    tenant: TenantId,
+    sku: &str,
+    (from, to): (&str, &str),
+    quantity: i32,
+    reference: &str,
+) -> Result<(), pg::Error> {
+    let query = sql_query("SELECT transfer_stock($1, $2, $3, $4, $5, $6) AS doc")
+        .bind::<SqlUuid, _>(tenant.uuid())
+        .bind::<Text, _>(sku)
+        .bind::<Text, _>(from)
+        .bind::<Text, _>(to)
+        .bind::<Integer, _>(quantity)
+        .bind::<Text, _>(reference);
+    accepted(query.get_result::<Doc>(conn).await?.doc)?;
+    Ok(())
+}
+
+/// Leaves a line for units that came and are not sold.
+///
+/// # Errors
+/// As [`set_safety`].
+pub async fn write_off(
+    conn: &mut Conn,
+    tenant: TenantId,
+    (sku, warehouse): (&str, &str),
+    reference: &str,
+) -> Result<StockLevel, pg::Error> {
+    let query = sql_query("SELECT write_off($1, $2, $3, $4) AS doc")
+        .bind::<SqlUuid, _>(tenant.uuid())
+        .bind::<Text, _>(sku)
+        .bind::<Text, _>(warehouse)
+        .bind::<Text, _>(reference);
+    decode(accepted(query.get_result::<Doc>(conn).await?.doc)?)
+}
+
+/// Sets the figures of a product to the sums of its ledger; returns how many warehouses were wrong.
+///
+/// # Errors
+/// NotFound PRODUCT_NOT_FOUND.
+pub async fn rebuild(conn: &mut Conn, tenant: TenantId, sku: &str) -> Result<i32, pg::Error> {
+    let query = sql_query("SELECT rebuild_stock($1, $2) AS doc").bind::<SqlUuid, _>(tenant.uuid()).bind::<Text, _>(sku);
+    let mut doc = accepted(query.get_result::<Doc>(conn).await?.doc)?;
+    decode(doc["corrected"].take())
 }
 
 /// Up to `limit` lines of a product's ledger behind a position, oldest first.

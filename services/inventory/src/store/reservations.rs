@@ -4,7 +4,7 @@ use diesel::{OptionalExtension, QueryableByName, sql_query};
 use diesel_async::RunQueryDsl;
 use eventlog::NewEvent;
 use fault::Fault;
-use ids::{OrderId, ReservationId, ShipmentId, TenantId};
+use ids::{FulfillmentId, OrderId, ReservationId, ShipmentId, TenantId};
 use jiff::Timestamp;
 use pg::{Conn, Pg};
 use serde::Deserialize;
@@ -62,6 +62,7 @@ struct AllocationRow {
     warehouse: String,
     quantity: i32,
     consumed: i32,
+    fulfillment: Option<Uuid>,
 }
 
 impl TryFrom<Row> for Reservation {
@@ -69,8 +70,9 @@ impl TryFrom<Row> for Reservation {
 
     fn try_from(row: Row) -> Result<Self, pg::Error> {
         let state = State::of(row.state);
-        let allocations = row.allocations.into_iter().map(|AllocationRow { sku, warehouse, quantity, consumed }| {
-            Allocation { sku, warehouse, quantity, consumed }
+        let allocations = row.allocations.into_iter().map(|row| {
+            let AllocationRow { sku, warehouse, quantity, consumed, fulfillment } = row;
+            Allocation { sku, warehouse, quantity, consumed, fulfillment: fulfillment.map(FulfillmentId::from_uuid) }
         });
         Ok(Self {
             id: ReservationId::from_uuid(row.id),
@@ -83,7 +85,7 @@ impl TryFrom<Row> for Reservation {
     }
 }
 
-fn reservation(doc: Value) -> Result<Reservation, pg::Error> {
+pub(super) fn reservation(doc: Value) -> Result<Reservation, pg::Error> {
     decode::<Row>(doc)?.try_into()
 }
 

@@ -13,7 +13,7 @@ async fn inv_13_a_product_is_created_changed_and_read() -> Result<()> {
     content.tax_class = "reduced".to_owned();
     let update = UpdateProduct { product: content.clone(), based_on: Some(1) };
     assert_eq!(shop.inventory.update_product(&shop.ctx, update.clone()).await?.version, 2);
-    let read = shop.inventory.get_product(&shop.ctx, "A".to_owned()).await?;
+    let read = shop.inventory.get_product(&shop.ctx, "A".to_owned()).await?.product;
     assert_eq!((read.version, read.content.tax_class.as_str(), read.content.prices.len()), (2, "reduced", 2));
 
     let stale = shop.inventory.update_product(&shop.ctx, update).await.expect_err("the etag is stale");

@@ -1,7 +1,12 @@
 //! Inventory against a real PostgreSQL.
 
 mod catalog;
+mod control;
+mod desk;
+mod levels;
+mod news;
 mod races;
 mod reservations;
+mod resize;
 mod shop;
 mod stock;

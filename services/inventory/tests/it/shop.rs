@@ -43,11 +43,17 @@ impl Shop {
 
     /// A product with so many units in each of the warehouses W1, W2, ….
     pub async fn stocked(self, sku: &str, units: &[i32]) -> Result<Self> {
+        self.add(sku, units).await?;
+        Ok(self)
+    }
+
+    /// The same, later.
+    pub async fn add(&self, sku: &str, units: &[i32]) -> Result<()> {
         seed::product(&self.inventory, &self.ctx, product(sku)).await?;
         for (at, units) in units.iter().enumerate() {
             seed::stock(&self.inventory, &self.ctx, sku, &format!("W{}", at + 1), *units).await?;
         }
-        Ok(self)
+        Ok(())
     }
 
     pub async fn reserve(&self, order: OrderId, lines: &[(&str, i32)], split: bool) -> Result<Reservation, Fault> {
@@ -73,8 +79,8 @@ impl Shop {
 
     /// (on_hand, reserved) of a product by warehouse.
     pub async fn levels(&self, sku: &str) -> Result<Vec<(i32, i32)>> {
-        let levels = self.inventory.get_stock(&self.ctx, sku).await?;
-        Ok(levels.into_iter().map(|level| (level.on_hand, level.reserved)).collect())
+        let stock = self.inventory.get_stock(&self.ctx, sku).await?;
+        Ok(stock.levels.into_iter().map(|level| (level.on_hand, level.reserved)).collect())
     }
 
     /// Lets time run out for everything that is held.
@@ -109,7 +115,7 @@ impl Shop {
                WHERE l.tenant_id = s.tenant_id AND l.sku = s.sku AND l.warehouse = s.warehouse) l ON true
              LEFT JOIN LATERAL (SELECT sum(a.quantity - a.consumed) AS open FROM allocations a
                JOIN reservations r USING (tenant_id, order_id)
-               WHERE r.state IN (1, 2, 3) AND a.tenant_id = s.tenant_id AND a.sku = s.sku
+               WHERE r.state IN (1, 2, 3, 6) AND a.tenant_id = s.tenant_id AND a.sku = s.sku
                  AND a.warehouse = s.warehouse) a ON true
              WHERE s.on_hand <> coalesce(l.h, 0) OR s.reserved <> coalesce(l.r, 0) OR s.reserved <> coalesce(a.open, 0)",
         )
@@ -134,11 +140,13 @@ pub fn demand(lines: &[(&str, i32)]) -> Vec<inventory::Demand> {
 
 pub fn product(sku: &str) -> NewProduct {
     NewProduct {
+        restrictions: Default::default(),
         sku: sku.to_owned(),
         display_name: format!("Product {sku}"),
         prices: vec![Money::new("USD".parse().expect("a currency"), 1_999)],
         tax_class: "standard".to_owned(),
         weight_grams: 250,
+        kind: None,
     }
 }
 

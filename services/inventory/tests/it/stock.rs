@@ -95,8 +95,22 @@ async fn seeding_twice_changes_nothing() -> Result<()> {
 async fn ten_01_the_service_role_sees_nothing_without_a_tenant_or_of_another() -> Result<()> {
     let shop = Shop::open().await?.stocked("A", &[5]).await?;
     shop.reserve(OrderId::new(), &[("A", 3)], true).await?;
-    let tables =
-        ["products", "warehouses", "stock", "stock_ledger", "reservations", "allocations", "consumptions", "events"];
+    let tables = [
+        "products",
+        "warehouses",
+        "stock",
+        "stock_ledger",
+        "reservations",
+        "allocations",
+        "consumptions",
+        "events",
+        "stock_issues",
+        "wms_snapshots",
+        "observations",
+        "slots",
+        "inventory_settings",
+        "stock_news",
+    ];
     let mut conn = shop.db.connect("om_inventory").await?;
     for table in tables {
         let open = diesel::sql_query(format!("SELECT * FROM {table}")).execute(&mut conn).await;

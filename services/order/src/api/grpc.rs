@@ -1,62 +1,32 @@
 use contract::order::v1 as pb;
 use contract::order::v1::order_query_service_server::OrderQueryService;
-use contract::order::v1::order_service_server::OrderService;
-use contract::order::v1::saga_service_server::SagaService;
 use ctx::Ctx;
-use serve::respond;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
-use super::wire;
+use super::{criteria, wire};
 use crate::app::App;
-
-/// Commands.
-#[derive(Debug)]
-pub struct Commands(pub App);
+use crate::app::find_orders::Reads;
+use crate::app::view_order;
+use crate::infra::cache::Source;
 
 /// Questions.
 #[derive(Debug)]
-pub struct Queries(pub App);
+pub struct Queries {
+    /// One order and what happened to it.
+    pub app: App,
+    /// Many orders.
+    pub reads: Reads,
+}
 
-/// Sagas.
-#[derive(Debug)]
-pub struct Sagas(pub App);
-
-#[tonic::async_trait]
-impl OrderService for Commands {
-    async fn create_order(&self, request: Request<pb::CreateOrderRequest>) -> Result<Response<pb::Order>, Status> {
-        let ctx = Ctx::of(&request)?;
-        let command = wire::create(request.into_inner());
-        Ok(respond(self.0.create(&ctx, command).await?))
+/// An answer that says whether it is a copy (ORD-41); nothing about questions that nobody keeps copies of.
+fn answer<T>(message: T, source: Option<Source>) -> Response<T> {
+    let mut response = Response::new(message);
+    if let Some(source) = source {
+        response.metadata_mut().insert(serve::header::CACHE, MetadataValue::from_static(source.text()));
     }
-
-    async fn quote_order(&self, request: Request<pb::QuoteOrderRequest>) -> Result<Response<pb::OrderQuote>, Status> {
-        let ctx = Ctx::of(&request)?;
-        let basket = wire::basket(request.into_inner());
-        let quote = self.0.quote(&ctx, &basket, fault::Violations::default()).await?;
-        Ok(Response::new(wire::quote(quote)))
-    }
-
-    async fn update_order(&self, request: Request<pb::UpdateOrderRequest>) -> Result<Response<pb::Order>, Status> {
-        let ctx = Ctx::of(&request)?;
-        let command = wire::update(request.into_inner())?;
-        Ok(Response::new(self.0.update(&ctx, command).await?))
-    }
-
-    async fn cancel_order(&self, request: Request<pb::CancelOrderRequest>) -> Result<Response<pb::Order>, Status> {
-        let ctx = Ctx::of(&request)?;
-        let command = wire::cancel(request.into_inner())?;
-        Ok(Response::new(self.0.cancel(&ctx, command).await?))
-    }
-
-    async fn verify_order(
-        &self,
-        request: Request<pb::VerifyOrderRequest>,
-    ) -> Result<Response<pb::VerifyOrderResponse>, Status> {
-        let ctx = Ctx::of(&request)?;
-        let id = wire::order_id(&request.get_ref().order_id)?;
-        Ok(Response::new(self.0.verify(&ctx, id).await?))
-    }
+    response
 }
 
 #[tonic::async_trait]
@@ -64,7 +34,8 @@ impl OrderQueryService for Queries {
     async fn get_order(&self, request: Request<pb::GetOrderRequest>) -> Result<Response<pb::Order>, Status> {
         let ctx = Ctx::of(&request)?;
         let id = wire::order_id(&request.get_ref().order_id)?;
-        Ok(Response::new(self.0.get(&ctx, id).await?.doc))
+        let (order, source) = self.reads.get(&ctx, id).await?;
+        Ok(answer(order, Some(source)))
     }
 
     async fn list_orders(
@@ -72,8 +43,49 @@ impl OrderQueryService for Queries {
         request: Request<pb::ListOrdersRequest>,
     ) -> Result<Response<pb::ListOrdersResponse>, Status> {
         let ctx = Ctx::of(&request)?;
-        let query = wire::list(request.into_inner())?;
-        Ok(Response::new(self.0.list(&ctx, query).await?))
+        let query = criteria::list(request.into_inner())?;
+        let ((orders, next_page_token), source) = self.reads.find(&ctx, query).await?;
+        Ok(answer(pb::ListOrdersResponse { orders, next_page_token }, source))
+    }
+
+    async fn list_user_orders(
+        &self,
+        request: Request<pb::ListUserOrdersRequest>,
+    ) -> Result<Response<pb::ListUserOrdersResponse>, Status> {
+        let ctx = Ctx::of(&request)?;
+        let (user, size, token) = criteria::user(request.into_inner())?;
+        let ((orders, next_page_token), source) = self.reads.of_user(&ctx, user, size, token).await?;
+        Ok(answer(pb::ListUserOrdersResponse { orders, next_page_token }, source))
+    }
+
+    async fn search_orders(
+        &self,
+        request: Request<pb::SearchOrdersRequest>,
+    ) -> Result<Response<pb::SearchOrdersResponse>, Status> {
+        let ctx = Ctx::of(&request)?;
+        let query = criteria::search(request.into_inner())?;
+        let ((orders, next_page_token), source) = self.reads.find(&ctx, query).await?;
+        Ok(answer(pb::SearchOrdersResponse { orders, next_page_token }, source))
+    }
+
+    async fn count_orders(
+        &self,
+        request: Request<pb::CountOrdersRequest>,
+    ) -> Result<Response<pb::CountOrdersResponse>, Status> {
+        let ctx = Ctx::of(&request)?;
+        let filter = criteria::count(request.into_inner())?;
+        let (count, source) = self.reads.count(&ctx, filter).await?;
+        Ok(answer(count, source))
+    }
+
+    async fn get_order_view(
+        &self,
+        request: Request<pb::GetOrderViewRequest>,
+    ) -> Result<Response<pb::OrderView>, Status> {
+        let ctx = Ctx::of(&request)?;
+        let id = wire::order_id(&request.get_ref().order_id)?;
+        let order = self.app.get(&ctx, id).await?;
+        Ok(Response::new(view_order::compose(&ctx, &self.reads.peers, order.doc).await))
     }
 
     async fn list_order_events(
@@ -82,7 +94,7 @@ impl OrderQueryService for Queries {
     ) -> Result<Response<pb::ListOrderEventsResponse>, Status> {
         let ctx = Ctx::of(&request)?;
         let id = wire::order_id(&request.get_ref().order_id)?;
-        Ok(Response::new(self.0.history(&ctx, id).await?))
+        Ok(Response::new(self.app.history(&ctx, id).await?))
     }
 
     type WatchOrderStream = ReceiverStream<Result<pb::Order, Status>>;
@@ -93,15 +105,6 @@ impl OrderQueryService for Queries {
     ) -> Result<Response<Self::WatchOrderStream>, Status> {
         let ctx = Ctx::of(&request)?;
         let id = wire::order_id(&request.get_ref().order_id)?;
-        Ok(Response::new(self.0.watch(&ctx, id, request.into_inner().etag).await?))
-    }
-}
-
-#[tonic::async_trait]
-impl SagaService for Sagas {
-    async fn get_saga(&self, request: Request<pb::GetSagaRequest>) -> Result<Response<pb::Saga>, Status> {
-        let ctx = Ctx::of(&request)?;
-        let id = wire::order_id(&request.get_ref().order_id)?;
-        Ok(Response::new(self.0.saga(&ctx, id).await?))
+        Ok(Response::new(self.app.watch(&ctx, id, request.into_inner().etag).await?))
     }
 }

@@ -1,16 +1,15 @@
 //! From messages to what the use cases take; the only place that reads requests.
 
+use std::collections::BTreeMap;
+
 use contract::order::v1 as pb;
 use fault::{Fault, Violations};
-use ids::{OrderId, UserId};
-use serve::page;
+use ids::OrderId;
 
 use crate::app::cancel_order::CancelOrder;
 use crate::app::create_order::CreateOrder;
-use crate::app::list_orders::ListOrders;
-use crate::app::quote_order::{Basket, Quote};
 use crate::app::update_order::UpdateOrder;
-use crate::infra::store::Filter;
+use crate::domain::basket::{Basket, Quote};
 
 pub fn order_id(text: &str) -> Result<OrderId, Fault> {
     text.parse().map_err(|error: ids::IdError| Fault::invalid("order_id", "ID_INVALID", error.to_string()))
@@ -24,10 +23,15 @@ pub fn create(request: pb::CreateOrderRequest) -> CreateOrder {
             currency_code: request.currency_code,
             address: request.shipping_address,
             service: service(request.shipping_service),
+            agreed: BTreeMap::new(),
+            kind: kind(request.kind),
         },
         payment_method: request.payment_method,
         note: request.note,
         expected_total: request.expected_total,
+        draft: request.draft,
+        client_ip: request.client_ip,
+        renewal: None,
     }
 }
 
@@ -37,10 +41,19 @@ pub fn basket(request: pb::QuoteOrderRequest) -> Basket {
         currency_code: request.currency_code,
         address: request.shipping_address,
         service: service(request.shipping_service),
+        agreed: BTreeMap::new(),
+        kind: kind(request.kind),
     }
 }
 
-fn service(named: String) -> String {
+fn kind(number: i32) -> Option<pb::OrderKind> {
+    match pb::OrderKind::try_from(number) {
+        Ok(pb::OrderKind::Unspecified) => Some(pb::OrderKind::Purchase),
+        known => known.ok(),
+    }
+}
+
+pub fn service(named: String) -> String {
     if named.is_empty() { "STANDARD".to_owned() } else { named }
 }
 
@@ -72,30 +85,4 @@ pub fn update(request: pb::UpdateOrderRequest) -> Result<UpdateOrder, Fault> {
 
 pub fn cancel(request: pb::CancelOrderRequest) -> Result<CancelOrder, Fault> {
     Ok(CancelOrder { id: order_id(&request.order_id)?, reason: request.reason, etag: request.etag })
-}
-
-pub fn list(request: pb::ListOrdersRequest) -> Result<ListOrders, Fault> {
-    let mut wrong = Violations::default();
-    let mut states = Vec::new();
-    for (index, number) in request.states.iter().enumerate() {
-        match pb::OrderState::try_from(*number) {
-            Ok(state) if state != pb::OrderState::Unspecified => {
-                states.push(i16::try_from(*number).unwrap_or(i16::MAX));
-            }
-            _ => wrong.add(format!("states[{index}]"), "STATE_UNKNOWN", "not a state of an order"),
-        }
-    }
-    let customer = match request.customer_id.as_str() {
-        "" => None,
-        text => text.parse::<UserId>().map_err(|error| wrong.add("customer_id", "ID_INVALID", error.to_string())).ok(),
-    };
-    if request.order_number < 0 {
-        wrong.add("order_number", "NUMBER_INVALID", "order numbers start at 1");
-    }
-    wrong.finish()?;
-    states.sort_unstable();
-    states.dedup();
-    let number = (request.order_number > 0).then_some(request.order_number);
-    let size = page::size(request.page_size)?;
-    Ok(ListOrders { size, token: request.page_token, filter: Filter { states, customer, number } })
 }

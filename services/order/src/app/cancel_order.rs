@@ -1,12 +1,17 @@
-//! Cancels an order whose saga can still be undone; the saga gives stock and money back (ORD-04, ORD-17).
+//! Cancels an order that no warehouse has begun to pick: the saga that placed it is undone, or one of its own calls the
+//! warehouse off, and gives stock and money back (ORD-04, ORD-17).
 
 use contract::order::v1 as wire;
+use contract::order::v1::OrderState;
 use ctx::Ctx;
 use fault::{Fault, Violations};
 use futures::FutureExt;
 use ids::OrderId;
 use pg::Conn;
+use serde_json::json;
+use uuid::Uuid;
 
+use crate::app::cancel_saga::SUBJECT;
 use crate::app::get_order::visible;
 use crate::app::{App, TURNS, overtaken};
 use crate::domain::order::{Order, Refusal};
@@ -45,9 +50,9 @@ impl App {
     }
 
     async fn cancel_once(&self, ctx: &Ctx, command: &CancelOrder) -> Result<wire::Order, Fault> {
-        let (tenant, ctx, command) = (ctx.tenant, ctx.clone(), command.clone());
+        let (tenant, ctx, command, table) = (ctx.tenant, ctx.clone(), command.clone(), self.cancel.clone());
         let changed = self.store.pg.tx("order.cancel", tenant, move |conn: &mut Conn| {
-            let (ctx, command) = (ctx.clone(), command.clone());
+            let (ctx, command, table) = (ctx.clone(), command.clone(), table.clone());
             async move {
                 // The saga's row first: its engine locks in that order too.
                 let undoing = saga::request_undo(conn, ctx.tenant, command.id.uuid(), "CANCELLED").await?;
@@ -57,7 +62,13 @@ impl App {
                 }
                 check_etag(&order, &command.etag)?;
                 let events = match order.request_cancellation(&command.reason) {
-                    Ok(events) if undoing => events,
+                    Ok(events) if undoing || order.holds_nothing() => events,
+                    // The saga that placed it is complete: another calls the warehouses off.
+                    Ok(events) if order.state() == OrderState::FulfillmentPending => {
+                        let state = json!({SUBJECT: order.doc.id});
+                        saga::start(conn, &ctx, &table, Uuid::now_v7(), state).await?;
+                        events
+                    }
                     Err(Refusal::Already) => return Ok(order.doc),
                     Ok(_) => return Err(refused(&Refusal::State(order.state())).into()),
                     Err(why) => return Err(refused(&why).into()),
@@ -86,6 +97,12 @@ pub fn refused(why: &Refusal) -> Fault {
     let fault = Fault::precondition("ORDER_STATE_FORBIDS", why.to_string());
     match why {
         Refusal::State(state) => fault.with("state", state.as_str_name()),
+        Refusal::Line(line) => Fault::not_found("ITEM_NOT_FOUND", why.to_string()).with("line", line),
+        Refusal::NoChange => Fault::not_found("CHANGE_NOT_FOUND", why.to_string()),
+        Refusal::Change(state) => {
+            Fault::precondition("CHANGE_STATE_FORBIDS", why.to_string()).with("state", state.as_str_name())
+        }
+        Refusal::Full(..) => Fault::precondition("ORDER_FULL", why.to_string()),
         Refusal::Already | Refusal::Quantity(_) => fault,
     }
 }

@@ -5,78 +5,96 @@ use std::sync::Arc;
 
 use contract::Event as _;
 use contract::fulfillment::v1::FulfillmentStarted;
-use contract::identity::v1::PolicyChanged;
+use contract::identity::v1::{CustomerStandingChanged, PolicyChanged};
 use contract::inventory::v1::ProductChanged;
 use contract::order::v1 as wire;
-use contract::payment::v1::{PaymentAuthorized, PaymentCaptured, PaymentDeclined};
+use contract::order::v1::{OrderChangeApplied, OrderChangeDeclined, OrderState};
+use contract::payment::v1::{
+    AuthorizationExpired, AuthorizationExpiring, PaymentAuthorized, PaymentCaptured, PaymentDeclined, RefundSucceeded,
+    RiskReviewResolved,
+};
 use contract::shipping::v1::{ShipmentDelivered, ShipmentShipped};
 use fault::Fault;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use ids::OrderId;
+use ids::{ChangeId, OrderId};
 use outbox::{Delivery, Subscription};
 use pg::Conn;
+use saga::Definition;
+use serde_json::json;
+use uuid::Uuid;
 
 use crate::app::cancel_order::refused;
+use crate::app::cancel_saga::SUBJECT;
+use crate::app::change_saga::AWAIT;
 use crate::app::place_saga;
+use crate::app::renew_saga::PAYMENT;
 use crate::domain::event::OrderEvent;
 use crate::domain::order::{Order, Refusal};
 use crate::infra::catalog::Catalog;
+use crate::infra::placements::settle_units;
 use crate::infra::store::Store;
 
 type Handled<'c> = BoxFuture<'c, Result<(), pg::Error>>;
 
 /// What the order service listens to.
-pub fn subscription(catalog: Catalog) -> Subscription {
-    let products = catalog.clone();
+pub fn subscription(catalog: Catalog, renew: Definition) -> Subscription {
+    let (products, customers) = (catalog.clone(), catalog.clone());
+    let (ending, ended) = (Arc::new(renew.clone()), Arc::new(renew));
     Subscription::new("order")
         .on(PaymentAuthorized::TYPE, |conn, delivery| {
             wake::<PaymentAuthorized>(conn, delivery, |event| &event.order_id)
         })
+        .on(RiskReviewResolved::TYPE, |conn, delivery| {
+            wake::<RiskReviewResolved>(conn, delivery, |event| &event.order_id)
+        })
+        .on(OrderChangeApplied::TYPE, |conn, delivery| {
+            decided::<OrderChangeApplied>(conn, delivery, |event| (&event.order_id, &event.change_id))
+        })
+        .on(OrderChangeDeclined::TYPE, |conn, delivery| {
+            decided::<OrderChangeDeclined>(conn, delivery, |event| (&event.order_id, &event.change_id))
+        })
         .on(PaymentDeclined::TYPE, |conn, delivery| wake::<PaymentDeclined>(conn, delivery, |event| &event.order_id))
+        .on(AuthorizationExpiring::TYPE, move |conn, delivery| {
+            renews::<AuthorizationExpiring>(conn, delivery, Arc::clone(&ending), |event| {
+                (&event.order_id, &event.payment_id)
+            })
+        })
+        .on(AuthorizationExpired::TYPE, move |conn, delivery| {
+            renews::<AuthorizationExpired>(conn, delivery, Arc::clone(&ended), |event| {
+                (&event.order_id, &event.payment_id)
+            })
+        })
         .on(PaymentCaptured::TYPE, |conn, delivery| {
-            react::<PaymentCaptured>(
-                conn,
-                delivery,
-                |event| &event.order_id,
-                |order, event| {
-                    Ok(event.captured_total.clone().map(|total| order.note_capture(total)).unwrap_or_default())
-                },
-            )
+            react(conn, delivery, |event: &PaymentCaptured| &event.order_id, captured)
+        })
+        .on(RefundSucceeded::TYPE, |conn, delivery| {
+            react(conn, delivery, |event: &RefundSucceeded| &event.order_id, refunded)
         })
         .on(FulfillmentStarted::TYPE, |conn, delivery| {
-            react::<FulfillmentStarted>(conn, delivery, |event| &event.order_id, |order, _| order.start_fulfillment())
+            react(conn, delivery, |event: &FulfillmentStarted| &event.order_id, |order, _| order.start_fulfillment())
         })
         .on(ShipmentShipped::TYPE, |conn, delivery| {
-            react::<ShipmentShipped>(
-                conn,
-                delivery,
-                |event| &event.order_id,
-                |order, event| {
-                    let parcel = wire::ShipmentSummary {
-                        shipment_id: event.shipment_id.clone(),
-                        warehouse: event.warehouse.clone(),
-                        carrier: event.carrier.clone(),
-                        tracking_number: event.tracking_number.clone(),
-                        state: "SHIPPED".to_owned(),
-                    };
-                    order.ship(parcel, &event.lines)
-                },
-            )
+            react(conn, delivery, |event: &ShipmentShipped| &event.order_id, shipped)
         })
         .on(ShipmentDelivered::TYPE, |conn, delivery| {
-            react::<ShipmentDelivered>(
-                conn,
-                delivery,
-                |event| &event.order_id,
-                |order, event| order.deliver(&event.shipment_id, &event.lines),
-            )
+            react(conn, delivery, |event: &ShipmentDelivered| &event.order_id, delivered)
         })
         .on(ProductChanged::TYPE, move |_, delivery| {
             let catalog = products.clone();
             async move {
                 let event: ProductChanged = delivery.decode()?;
                 catalog.forget_product(delivery.ctx.tenant, event.sku).await;
+                Ok(())
+            }
+            .boxed()
+        })
+        .on(CustomerStandingChanged::TYPE, move |_, delivery| {
+            let catalog = customers.clone();
+            async move {
+                let event: CustomerStandingChanged = delivery.decode()?;
+                let user = event.user_id.parse().map_err(Fault::internal)?;
+                catalog.forget_customer(delivery.ctx.tenant, user).await;
                 Ok(())
             }
             .boxed()
@@ -91,6 +109,52 @@ pub fn subscription(catalog: Catalog) -> Subscription {
         })
 }
 
+fn captured(order: &Order, event: &PaymentCaptured) -> Result<Vec<OrderEvent>, Refusal> {
+    Ok(event.captured_total.clone().map(|total| order.note_capture(total)).unwrap_or_default())
+}
+
+fn refunded(order: &Order, event: &RefundSucceeded) -> Result<Vec<OrderEvent>, Refusal> {
+    Ok(event.amount.as_ref().map(|amount| order.note_refund(amount)).unwrap_or_default())
+}
+
+fn shipped(order: &Order, event: &ShipmentShipped) -> Result<Vec<OrderEvent>, Refusal> {
+    let parcel = wire::ShipmentSummary {
+        shipment_id: event.shipment_id.clone(),
+        warehouse: event.warehouse.clone(),
+        carrier: event.carrier.clone(),
+        tracking_number: event.tracking_number.clone(),
+        state: "SHIPPED".to_owned(),
+    };
+    order.ship(parcel, &event.lines)
+}
+
+fn delivered(order: &Order, event: &ShipmentDelivered) -> Result<Vec<OrderEvent>, Refusal> {
+    order.deliver(&event.shipment_id, &event.lines)
+}
+
+/// A change is over: its saga and the order's go on, and the customer has as many units as the order has now.
+fn decided<E: prost::Message + Default + 'static>(
+    conn: &mut Conn,
+    delivery: Arc<Delivery>,
+    ids: fn(&E) -> (&String, &String),
+) -> Handled<'_> {
+    async move {
+        let event: E = delivery.decode()?;
+        let (order, change) = ids(&event);
+        let id: OrderId = order.parse().map_err(Fault::internal)?;
+        let change: ChangeId = change.parse().map_err(Fault::internal)?;
+        saga::wake(conn, delivery.ctx.tenant, change.uuid(), AWAIT).await?;
+        saga::wake(conn, delivery.ctx.tenant, id.uuid(), place_saga::REQUEST).await?;
+        let order = Store::get_in(conn, delivery.ctx.tenant, id).await?;
+        // Of a change that was asked for meanwhile the units are counted already, and its end comes here too.
+        if order.state() != OrderState::ChangePending {
+            settle_units(conn, delivery.ctx.tenant, id, &order.doc).await?;
+        }
+        Ok(())
+    }
+    .boxed()
+}
+
 /// The order's saga looks again: what its payment step waits for may have come.
 fn wake<E: prost::Message + Default + 'static>(
     conn: &mut Conn,
@@ -101,6 +165,26 @@ fn wake<E: prost::Message + Default + 'static>(
         let event: E = delivery.decode()?;
         let id: OrderId = order(&event).parse().map_err(Fault::internal)?;
         saga::wake(conn, delivery.ctx.tenant, id.uuid(), place_saga::AUTHORIZE).await?;
+        Ok(())
+    }
+    .boxed()
+}
+
+/// A saga sees to it that the money of goods that have not left yet is held again, once per event.
+fn renews<E: prost::Message + Default + 'static>(
+    conn: &mut Conn,
+    delivery: Arc<Delivery>,
+    table: Arc<Definition>,
+    ids: fn(&E) -> (&String, &String),
+) -> Handled<'_> {
+    async move {
+        let event: E = delivery.decode()?;
+        let (order, payment) = ids(&event);
+        let id: OrderId = order.parse().map_err(Fault::internal)?;
+        if Store::get_in(conn, delivery.ctx.tenant, id).await?.awaits_parcels() {
+            let state = json!({SUBJECT: order, PAYMENT: payment});
+            saga::start(conn, &delivery.ctx, &table, Uuid::now_v7(), state).await?;
+        }
         Ok(())
     }
     .boxed()

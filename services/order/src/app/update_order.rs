@@ -1,18 +1,18 @@
 //! Changes address or remark before fulfillment is asked for (ORD-03, ORD-35).
 
+use std::sync::Arc;
+
 use contract::common::v1::Address;
 use contract::order::v1 as wire;
 use ctx::Ctx;
 use fault::{Fault, Violations};
-use futures::FutureExt;
 use ids::OrderId;
-use pg::Conn;
+use pg::Once;
 
-use crate::app::cancel_order::{check_etag, refused};
-use crate::app::get_order::visible;
+use crate::app::change_order::Subject;
 use crate::app::{App, TURNS, overtaken};
+use crate::domain::order::{Order, Refusal};
 use crate::domain::rules;
-use crate::infra::store::{Store, not_found};
 
 /// What changes.
 #[derive(Debug, Clone)]
@@ -42,30 +42,35 @@ impl App {
             wrong.add("update_mask", "NOTHING_TO_CHANGE", "shipping_address, note or both");
         }
         wrong.finish()?;
-        for _ in 1..TURNS {
-            let decided = self.update_once(ctx, &command).await;
-            if !overtaken(&decided) {
-                return decided;
+        let subject = Subject { id: command.id, etag: command.etag.clone() };
+        for turn in 1.. {
+            let updated = self.update_once(ctx, &subject, &command).await;
+            if turn >= TURNS || !overtaken(&updated) {
+                return Ok(updated?.response);
             }
         }
-        self.update_once(ctx, &command).await
+        Err(Fault::internal("the last turn gave no answer"))
     }
 
-    async fn update_once(&self, ctx: &Ctx, command: &UpdateOrder) -> Result<wire::Order, Fault> {
-        let (tenant, ctx, command) = (ctx.tenant, ctx.clone(), command.clone());
-        let changed = self.store.pg.tx("order.update", tenant, move |conn: &mut Conn| {
-            let (ctx, command) = (ctx.clone(), command.clone());
-            async move {
-                let order = Store::get_in(conn, ctx.tenant, command.id).await?;
-                if !visible(&ctx, &order) {
-                    return Err(not_found(command.id).into());
-                }
-                check_etag(&order, &command.etag)?;
-                let events = order.update(command.address, command.note).map_err(|why| refused(&why))?;
-                Ok(Store::append(conn, &ctx, &order, &events).await?.doc)
+    async fn update_once(
+        &self,
+        ctx: &Ctx,
+        subject: &Subject,
+        command: &UpdateOrder,
+    ) -> Result<Once<wire::Order>, Fault> {
+        // Taxes follow the address as long as nothing is placed.
+        if let Some(address) = &command.address {
+            let seen = self.get(ctx, command.id).await?;
+            if seen.state() == wire::OrderState::Draft {
+                return self.readdress(ctx, subject, &seen, address.clone(), command.note.clone()).await;
             }
-            .boxed()
-        });
-        Ok(changed.await?)
+        }
+        let (address, note) = (command.address.clone(), command.note.clone());
+        let decide = move |order: &Order| match order.state() {
+            // It was no draft a moment ago, or it is none without an address.
+            wire::OrderState::Draft if address.is_some() => Err(Refusal::State(order.state())),
+            _ => order.update(address.clone(), note.clone()),
+        };
+        self.change("order.update", ctx, subject, Arc::new(decide)).await
     }
 }

@@ -6,10 +6,35 @@ use prost::Message as _;
 
 /// Something that happened to an order.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "events live for the length of one command")]
 pub enum OrderEvent {
     /// It was placed.
     Created(wire::OrderCreated),
+    /// It was begun and not placed.
+    Drafted(wire::OrderDrafted),
+    /// A draft has one line more.
+    ItemAdded(wire::OrderItemAdded),
+    /// A draft has another number of units.
+    ItemChanged(wire::OrderItemChanged),
+    /// A draft has one line less.
+    ItemRemoved(wire::OrderItemRemoved),
+    /// Somebody noted something.
+    NoteAdded(wire::OrderNoteAdded),
+    /// Fulfillment must wait.
+    Held(wire::OrderHeld),
+    /// Fulfillment need not wait any more.
+    Released(wire::OrderReleased),
+    /// The customer said how it was.
+    Rated(wire::OrderRated),
+    /// Money went back.
+    Refunded(wire::OrderRefunded),
+    /// Somebody wants a paid order changed.
+    ChangeRequested(wire::OrderChangeRequested),
+    /// Somebody agreed to it.
+    ChangeConfirmed(wire::OrderChangeConfirmed),
+    /// It was carried out.
+    ChangeApplied(wire::OrderChangeApplied),
+    /// It was not.
+    ChangeDeclined(wire::OrderChangeDeclined),
     /// Address or remark changed.
     Updated(wire::OrderUpdated),
     /// The state changed.
@@ -59,6 +84,19 @@ macro_rules! each {
 
 each! {
     Created => OrderCreated,
+    Drafted => OrderDrafted,
+    ItemAdded => OrderItemAdded,
+    ItemChanged => OrderItemChanged,
+    ItemRemoved => OrderItemRemoved,
+    NoteAdded => OrderNoteAdded,
+    Held => OrderHeld,
+    Released => OrderReleased,
+    Rated => OrderRated,
+    Refunded => OrderRefunded,
+    ChangeRequested => OrderChangeRequested,
+    ChangeConfirmed => OrderChangeConfirmed,
+    ChangeApplied => OrderChangeApplied,
+    ChangeDeclined => OrderChangeDeclined,
     Updated => OrderUpdated,
     StatusChanged => OrderStatusChanged,
     PaymentCompleted => OrderPaymentCompleted,

@@ -3,11 +3,11 @@
 use contract::common::v1::{Address, Money};
 use contract::fulfillment::v1::FulfillmentLine;
 use contract::order::v1 as wire;
-use contract::order::v1::OrderState;
+use contract::order::v1::{OrderChangeState, OrderState};
 use prost_types::Timestamp;
 
 use crate::domain::event::OrderEvent;
-use crate::domain::state::{lifecycle, may, retail};
+use crate::domain::state::may;
 
 /// Why a decision was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +21,18 @@ pub enum Refusal {
     /// More units than the line has open.
     #[error("line {0} has fewer units left")]
     Quantity(i32),
+    /// The order has no such line.
+    #[error("the order has no line {0}")]
+    Line(i32),
+    /// The order has no such change.
+    #[error("the order has no such change")]
+    NoChange,
+    /// The change's state does not allow it (ORD-44).
+    #[error("a change in state {} does not allow this", .0.as_str_name())]
+    Change(OrderChangeState),
+    /// The order has as many of them as it may have.
+    #[error("an order has at most {0} {1}")]
+    Full(usize, &'static str),
 }
 
 /// An order at a version: what its events add up to.
@@ -35,7 +47,7 @@ pub struct Order {
 impl Order {
     /// Revision of the picture and of what events do to it; raise it when either changes, or an old snapshot is taken
     /// for a new one.
-    pub const REV: i32 = 1;
+    pub const REV: i32 = 4;
 
     /// Reads a stored picture.
     pub fn of_doc(doc: wire::Order) -> Self {
@@ -55,82 +67,6 @@ impl Order {
             next.apply(event, at);
         }
         next
-    }
-
-    /// What an event of a moment does to the order.
-    pub fn apply(&mut self, event: &OrderEvent, at: Timestamp) {
-        let doc = &mut self.doc;
-        match event {
-            OrderEvent::Created(created) => {
-                doc.id.clone_from(&created.order_id);
-                doc.order_number = created.order_number;
-                doc.customer_id.clone_from(&created.customer_id);
-                doc.currency_code.clone_from(&created.currency_code);
-                doc.lines.clone_from(&created.lines);
-                doc.totals.clone_from(&created.totals);
-                doc.shipping_address.clone_from(&created.shipping_address);
-                doc.shipping_service.clone_from(&created.shipping_service);
-                doc.note.clone_from(&created.note);
-                doc.create_time = created.create_time;
-                doc.payment = Some(wire::PaymentSummary::default());
-            }
-            OrderEvent::Updated(updated) => {
-                doc.shipping_address.clone_from(&updated.shipping_address);
-                doc.note.clone_from(&updated.note);
-            }
-            OrderEvent::StatusChanged(changed) => {
-                doc.state = changed.to;
-                let state = changed.to();
-                retail(state).clone_into(&mut doc.status_retail);
-                lifecycle(state).clone_into(&mut doc.status_lifecycle);
-                if !changed.reason.is_empty() {
-                    doc.state_reason.clone_from(&changed.reason);
-                }
-            }
-            OrderEvent::PaymentCompleted(completed) => {
-                let payment = doc.payment.get_or_insert_default();
-                payment.payment_id.clone_from(&completed.payment_id);
-                payment.authorized.clone_from(&completed.authorized);
-                payment.action_url.clear();
-            }
-            OrderEvent::PaymentActionRequired(required) => {
-                let payment = doc.payment.get_or_insert_default();
-                payment.payment_id.clone_from(&required.payment_id);
-                payment.action_url.clone_from(&required.action_url);
-            }
-            OrderEvent::PaymentFailed(failed) => {
-                let payment = doc.payment.get_or_insert_default();
-                payment.decline_reason.clone_from(&failed.reason);
-                payment.action_url.clear();
-            }
-            OrderEvent::PaymentCaptured(captured) => {
-                doc.payment.get_or_insert_default().captured.clone_from(&captured.captured);
-            }
-            OrderEvent::Shipped(shipped) => {
-                for part in &shipped.lines {
-                    if let Some(line) = doc.lines.iter_mut().find(|line| line.line == part.line) {
-                        line.shipped += part.quantity;
-                    }
-                }
-                doc.shipments.extend(shipped.shipment.clone());
-            }
-            OrderEvent::Delivered(delivered) => {
-                for part in &delivered.lines {
-                    if let Some(line) = doc.lines.iter_mut().find(|line| line.line == part.line) {
-                        line.delivered += part.quantity;
-                    }
-                }
-                for shipment in &mut doc.shipments {
-                    if shipment.shipment_id == delivered.shipment_id {
-                        "DELIVERED".clone_into(&mut shipment.state);
-                    }
-                }
-            }
-            OrderEvent::Confirmed(_) | OrderEvent::Cancelled(_) | OrderEvent::Failed(_) => {}
-        }
-        self.version += 1;
-        self.doc.update_time = Some(at);
-        self.doc.etag = self.version.to_string();
     }
 
     // === decisions ===
@@ -212,13 +148,34 @@ impl Order {
         Ok(vec![OrderEvent::Failed(failed), status])
     }
 
+    /// Whether neither stock nor money is held: a draft never did, and a payment that failed gives it back.
+    pub fn holds_nothing(&self) -> bool {
+        matches!(self.state(), OrderState::Draft | OrderState::PaymentFailed)
+    }
+
+    /// Whether goods that are paid for have not left yet, so that the hold on their money is needed.
+    pub fn awaits_parcels(&self) -> bool {
+        use OrderState as S;
+        matches!(
+            self.state(),
+            S::PaymentCompleted
+                | S::FulfillmentPending
+                | S::FulfillmentInProgress
+                | S::PartiallyShipped
+                | S::ChangePending
+        )
+    }
+
     /// Somebody wants it cancelled; its saga will undo what was done (ORD-04, ORD-17).
     ///
     /// # Errors
-    /// [`Refusal::State`] from the warehouse's acceptance on.
+    /// [`Refusal::State`] from the moment on that a warehouse has begun to pick.
     pub fn request_cancellation(&self, reason: &str) -> Result<Vec<OrderEvent>, Refusal> {
-        if self.state() == OrderState::FulfillmentPending {
-            return Err(Refusal::State(self.state()));
+        if self.holds_nothing() {
+            let status = self.to(OrderState::Cancelled, reason)?;
+            let order_id = self.doc.id.clone();
+            let cancelled = wire::OrderCancelled { order_id, reason: reason.to_owned() };
+            return Ok(vec![OrderEvent::Cancelled(cancelled), status]);
         }
         Ok(vec![self.to(OrderState::CancellationPending, reason)?])
     }
@@ -233,13 +190,14 @@ impl Order {
         Ok(vec![OrderEvent::Cancelled(cancelled), status])
     }
 
-    /// A warehouse has begun: the cancellation came too late and the order goes on (`domain.md` 4.5 Cancel 2).
+    /// A warehouse has begun: the cancellation came too late and the order goes on from where it was (`domain.md` 4.5
+    /// Cancel 2).
     ///
     /// # Errors
     /// [`Refusal::State`] when nobody wants it cancelled.
-    pub fn reject_cancellation(&self, reason: &str) -> Result<Vec<OrderEvent>, Refusal> {
+    pub fn reject_cancellation(&self, reason: &str, back: OrderState) -> Result<Vec<OrderEvent>, Refusal> {
         match self.state() {
-            OrderState::CancellationPending => Ok(vec![self.changed(OrderState::PaymentCompleted, reason)]),
+            OrderState::CancellationPending => Ok(vec![self.changed(back, reason)]),
             state => Err(Refusal::State(state)),
         }
     }
@@ -261,6 +219,8 @@ impl Order {
             order_id: self.doc.id.clone(),
             shipping_address: address.or_else(|| self.doc.shipping_address.clone()),
             note: note.unwrap_or_else(|| self.doc.note.clone()),
+            lines: Vec::new(),
+            totals: None,
         };
         Ok(vec![OrderEvent::Updated(updated)])
     }
@@ -274,7 +234,24 @@ impl Order {
         if matches!(self.state(), S::PartiallyShipped | S::Shipped | S::PartiallyDelivered | S::Delivered) {
             return Err(Refusal::Already);
         }
+        if let Some(events) = self.overtake_change()? {
+            return Ok(events);
+        }
         Ok(vec![self.to(S::FulfillmentInProgress, "")?])
+    }
+
+    /// Money went back; all of it ends an order that was shipped (requirements 1.20). Tell every refund once.
+    pub fn note_refund(&self, amount: &Money) -> Vec<OrderEvent> {
+        let payment = self.doc.payment.clone().unwrap_or_default();
+        let before = payment.refunded.map_or(0, |known| known.amount_minor);
+        let refunded = Money { amount_minor: before.saturating_add(amount.amount_minor), ..amount.clone() };
+        let all = payment.captured.is_some_and(|captured| captured.amount_minor == refunded.amount_minor);
+        let order_id = self.doc.id.clone();
+        let mut events = vec![OrderEvent::Refunded(wire::OrderRefunded { order_id, refunded: Some(refunded) })];
+        if all && may(self.state(), OrderState::Refunded) {
+            events.push(self.changed(OrderState::Refunded, ""));
+        }
+        events
     }
 
     /// Money was taken.
@@ -324,7 +301,7 @@ impl Order {
 
     // === helpers ===
 
-    fn to(&self, to: OrderState, reason: &str) -> Result<OrderEvent, Refusal> {
+    pub(super) fn to(&self, to: OrderState, reason: &str) -> Result<OrderEvent, Refusal> {
         let from = self.state();
         if from == to {
             return Err(Refusal::Already);
@@ -363,7 +340,7 @@ impl Order {
         parts.iter().map(part).collect()
     }
 
-    fn with_derived_state(&self, event: OrderEvent) -> Result<Vec<OrderEvent>, Refusal> {
+    pub(super) fn with_derived_state(&self, event: OrderEvent) -> Result<Vec<OrderEvent>, Refusal> {
         let after = self.after(std::slice::from_ref(&event), Timestamp::default());
         let mut events = vec![event];
         let mut at = self.clone();

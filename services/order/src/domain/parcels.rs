@@ -119,7 +119,8 @@ mod tests {
     #[test]
     fn an_allocation_that_does_not_fit_is_refused() {
         let order = order(&[(2, 100, 10)], 0, 0);
-        let part = |quantity| Allocation { sku: "SKU-0".into(), warehouse: "A".into(), quantity, consumed: 0 };
+        let part =
+            |quantity| Allocation { sku: "SKU-0".into(), warehouse: "A".into(), quantity, ..Allocation::default() };
         assert!(cut(&order, &[part(1)]).is_none());
         assert!(cut(&order, &[part(3)]).is_none());
         assert_eq!(cut(&order, &[part(2)]).expect("fits")[0].capture_minor, 110);
@@ -142,7 +143,7 @@ mod tests {
             }
             let allocations: Vec<Allocation> = by_place
                 .into_iter()
-                .map(|((warehouse, sku), quantity)| Allocation { sku, warehouse, quantity, consumed: 0 })
+                .map(|((warehouse, sku), quantity)| Allocation { sku, warehouse, quantity, ..Allocation::default() })
                 .collect();
             let parcels = cut(&order, &allocations).expect("covers the lines");
             let captured: i64 = parcels.iter().map(|parcel| parcel.capture_minor).sum();

@@ -5,6 +5,8 @@ use contract::identity::v1::{TaxRule, TenantPolicy};
 use contract::order::v1::OrderItem;
 use fault::Violations;
 
+use crate::domain::places::{self, Wrong};
+
 /// Most lines of an order, whatever the tenant says.
 pub const MAX_LINES: usize = 50;
 const SERVICES: [&str; 3] = ["STANDARD", "EXPRESS", "OVERNIGHT"];
@@ -69,21 +71,28 @@ pub fn check_address(field: &str, address: Option<&Address>, violations: &mut Vi
     if country.len() != 2 || !country.bytes().all(|letter| letter.is_ascii_uppercase()) {
         violations.add(format!("{field}.country_code"), "COUNTRY_INVALID", "two upper-case letters (ISO 3166-1)");
     }
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let postal_ok = match country {
-        "US" => {
-            let (zip, plus) = address.postal_code.split_once('-').unwrap_or((&address.postal_code, "0000"));
-            zip.len() == 5 && plus.len() == 4 && digits(zip) && digits(plus)
+    if let Err(wrong) = places::check(country, &address.region, &address.postal_code) {
+        not_a_place(field, &wrong, violations);
+    }
+}
+
+fn not_a_place(field: &str, wrong: &Wrong, violations: &mut Violations) {
+    let (name, reason, text, meant) = match wrong {
+        Wrong::Region(meant) => {
+            ("region", "REGION_INVALID", "not a region's code, such as CA", meant.map(str::to_owned))
         }
-        "DE" => address.postal_code.len() == 5 && digits(&address.postal_code),
-        _ => true,
+        Wrong::PostalCode(meant) => {
+            ("postal_code", "POSTAL_CODE_INVALID", "not a postal code of that country", meant.clone())
+        }
+        Wrong::Mismatch(meant) => (
+            "postal_code",
+            "POSTAL_CODE_MISMATCH",
+            "not of that region",
+            meant.map(|region| format!("region {region}")),
+        ),
     };
-    if !postal_ok {
-        violations.add(format!("{field}.postal_code"), "POSTAL_CODE_INVALID", "not a postal code of that country");
-    }
-    if country == "US" && !(address.region.len() == 2 && address.region.bytes().all(|b| b.is_ascii_uppercase())) {
-        violations.add(format!("{field}.region"), "REGION_INVALID", "a state's two-letter code, such as CA");
-    }
+    let text = meant.map_or_else(|| text.to_owned(), |meant| format!("{text}; suggestion: {meant}"));
+    violations.add(format!("{field}.{name}"), reason, text);
 }
 
 /// Checks remark and way of shipping.
@@ -172,7 +181,7 @@ mod tests {
     }
 
     fn item(quantity: i32) -> OrderItem {
-        OrderItem { sku: "A".into(), quantity, expected_unit_price: None }
+        OrderItem { sku: "A".into(), quantity, expected_unit_price: None, slot_id: String::new() }
     }
 
     #[test]
@@ -214,16 +223,7 @@ mod tests {
     fn ord_19_an_address_names_every_wrong_field() {
         let address = Address { country_code: "US".into(), postal_code: "9".into(), ..Address::default() };
         let found = reasons(|v| check_address("a", Some(&address), v));
-        assert_eq!(
-            found,
-            [
-                "a.recipient REQUIRED",
-                "a.line1 REQUIRED",
-                "a.city REQUIRED",
-                "a.postal_code POSTAL_CODE_INVALID",
-                "a.region REGION_INVALID"
-            ]
-        );
+        assert_eq!(found, ["a.recipient REQUIRED", "a.line1 REQUIRED", "a.city REQUIRED", "a.region REGION_INVALID"]);
         assert_eq!(reasons(|v| check_address("a", None, v)), ["a REQUIRED"]);
     }
 

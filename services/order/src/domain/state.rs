@@ -2,36 +2,67 @@
 
 use contract::order::v1::OrderState;
 
-/// Whether an order may go from one state to another (`domain.md` 4.4).
+/// From which state to which an order may go (`domain.md` 4.4); what is not here is forbidden (ORD-28).
+///
+/// Where 4.4 says CANCELLED, an order whose saga may have begun goes through CANCELLATION_PENDING: stock and money come
+/// back first. Only what holds neither is CANCELLED at once.
+const TRANSITIONS: [(OrderState, &[OrderState]); 19] = {
+    use OrderState as S;
+    [
+        (S::Unspecified, &[S::Draft, S::Pending]),
+        (S::Draft, &[S::Pending, S::Cancelled]),
+        (S::Pending, &[S::PaymentProcessing, S::Failed, S::CancellationPending]),
+        (
+            S::PaymentProcessing,
+            &[
+                S::PaymentActionRequired,
+                S::PaymentReview,
+                S::PaymentCompleted,
+                S::PaymentFailed,
+                S::Failed,
+                S::CancellationPending,
+            ],
+        ),
+        (S::PaymentActionRequired, &[S::PaymentCompleted, S::PaymentFailed, S::Failed, S::CancellationPending]),
+        // Approved by a person: the payment goes on where it stopped.
+        (
+            S::PaymentReview,
+            &[S::PaymentProcessing, S::PaymentCompleted, S::PaymentFailed, S::Failed, S::CancellationPending],
+        ),
+        (S::PaymentFailed, &[S::PaymentProcessing, S::Cancelled]),
+        (S::PaymentCompleted, &[S::FulfillmentPending, S::Failed, S::CancellationPending, S::ChangePending]),
+        (S::FulfillmentPending, &[S::FulfillmentInProgress, S::CancellationPending, S::ChangePending, S::Failed]),
+        (S::FulfillmentInProgress, &[S::PartiallyShipped, S::Shipped]),
+        (S::PartiallyShipped, &[S::Shipped]),
+        (S::Shipped, &[S::PartiallyDelivered, S::Delivered, S::Refunded]),
+        (S::PartiallyDelivered, &[S::Delivered, S::Refunded]),
+        (S::Delivered, &[S::Refunded]),
+        (
+            S::CancellationPending,
+            &[
+                S::Cancelled,
+                S::Pending,
+                S::PaymentProcessing,
+                S::PaymentCompleted,
+                S::FulfillmentPending,
+                S::PaymentFailed,
+            ],
+        ),
+        (S::ChangePending, &[S::PaymentCompleted, S::FulfillmentPending]),
+        (S::Cancelled, &[]),
+        (S::Failed, &[]),
+        (S::Refunded, &[]),
+    ]
+};
+
+/// Whether an order may go from one state to another.
 pub fn may(from: OrderState, to: OrderState) -> bool {
-    use OrderState::{
-        CancellationPending, Cancelled, ChangePending, Delivered, Draft, Failed, FulfillmentInProgress,
-        FulfillmentPending, PartiallyDelivered, PartiallyShipped, PaymentActionRequired, PaymentCompleted,
-        PaymentFailed, PaymentProcessing, PaymentReview, Pending, Refunded, Shipped, Unspecified,
-    };
-    let next: &[OrderState] = match from {
-        Unspecified => &[Draft, Pending],
-        Draft => &[Pending, Cancelled],
-        Pending => &[PaymentProcessing, Failed, CancellationPending],
-        PaymentProcessing => {
-            &[PaymentActionRequired, PaymentReview, PaymentCompleted, PaymentFailed, Failed, CancellationPending]
-        }
-        PaymentActionRequired | PaymentReview => &[PaymentCompleted, PaymentFailed, Failed, CancellationPending],
-        PaymentFailed => &[PaymentProcessing, Cancelled],
-        PaymentCompleted => &[FulfillmentPending, Failed, CancellationPending, ChangePending],
-        FulfillmentPending => &[FulfillmentInProgress, CancellationPending, ChangePending, Failed],
-        FulfillmentInProgress => &[PartiallyShipped, Shipped],
-        PartiallyShipped => &[Shipped],
-        Shipped => &[PartiallyDelivered, Delivered, Refunded],
-        PartiallyDelivered => &[Delivered, Refunded],
-        Delivered => &[Refunded],
-        CancellationPending => {
-            &[Cancelled, Pending, PaymentProcessing, PaymentCompleted, FulfillmentPending, PaymentFailed]
-        }
-        ChangePending => &[PaymentCompleted, FulfillmentPending],
-        Cancelled | Failed | Refunded => &[],
-    };
-    next.contains(&to)
+    TRANSITIONS.iter().any(|(state, next)| *state == from && next.contains(&to))
+}
+
+/// Whether a state only keeps others out while something is carried out: to the outside the order stays what it was.
+pub fn is_lock(state: OrderState) -> bool {
+    matches!(state, OrderState::CancellationPending | OrderState::ChangePending)
 }
 
 /// Whether nothing will happen to the order any more by itself.
@@ -40,7 +71,7 @@ pub fn is_final(state: OrderState) -> bool {
     matches!(state, Cancelled | Delivered | Failed | PaymentFailed | Refunded)
 }
 
-/// The state in a shop's words (seed C).
+/// The state in a shop's words (seed C); those of a lock are of an order whose state before is not known.
 pub fn retail(state: OrderState) -> &'static str {
     use OrderState as S;
     match state {
@@ -61,7 +92,7 @@ pub fn retail(state: OrderState) -> &'static str {
     }
 }
 
-/// The state in a lifecycle's words (seed E).
+/// The state in a lifecycle's words (seed E); of a lock as in [`retail`].
 pub fn lifecycle(state: OrderState) -> &'static str {
     use OrderState as S;
     match state {
@@ -92,6 +123,43 @@ mod tests {
             assert!(RETAIL.contains(&retail(state)), "{state:?}");
             assert!(LIFECYCLE.contains(&lifecycle(state)), "{state:?}");
         }
+    }
+
+    /// `domain.md` 4.4, word for word but for PENDING and what a payment may still need, where the lock stands for
+    /// CANCELLED, FAILED when the saga gives up, and a reviewed payment that goes on.
+    const SPEC: &str = "
+        UNSPECIFIED DRAFT PENDING
+        DRAFT PENDING CANCELLED
+        PENDING PAYMENT_PROCESSING FAILED CANCELLATION_PENDING
+        PAYMENT_PROCESSING PAYMENT_ACTION_REQUIRED PAYMENT_REVIEW PAYMENT_COMPLETED PAYMENT_FAILED FAILED CANCELLATION_PENDING
+        PAYMENT_ACTION_REQUIRED PAYMENT_COMPLETED PAYMENT_FAILED FAILED CANCELLATION_PENDING
+        PAYMENT_REVIEW PAYMENT_PROCESSING PAYMENT_COMPLETED PAYMENT_FAILED FAILED CANCELLATION_PENDING
+        PAYMENT_FAILED PAYMENT_PROCESSING CANCELLED
+        PAYMENT_COMPLETED FULFILLMENT_PENDING FAILED CANCELLATION_PENDING CHANGE_PENDING
+        FULFILLMENT_PENDING FULFILLMENT_IN_PROGRESS CANCELLATION_PENDING CHANGE_PENDING FAILED
+        FULFILLMENT_IN_PROGRESS PARTIALLY_SHIPPED SHIPPED
+        PARTIALLY_SHIPPED SHIPPED
+        SHIPPED PARTIALLY_DELIVERED DELIVERED REFUNDED
+        PARTIALLY_DELIVERED DELIVERED REFUNDED
+        DELIVERED REFUNDED
+        CANCELLATION_PENDING CANCELLED PENDING PAYMENT_PROCESSING PAYMENT_COMPLETED FULFILLMENT_PENDING PAYMENT_FAILED
+        CHANGE_PENDING PAYMENT_COMPLETED FULFILLMENT_PENDING
+        CANCELLED
+        FAILED
+        REFUNDED";
+
+    #[test]
+    fn ord_28_the_matrix_of_all_pairs_is_the_one_that_was_agreed() {
+        let name = |state: OrderState| state.as_str_name().trim_start_matches("ORDER_STATE_");
+        let rows: Vec<Vec<&str>> = SPEC.trim().lines().map(|row| row.split_whitespace().collect()).collect();
+        assert_eq!(rows.len(), 19, "a row per state");
+        let mut pairs = 0;
+        for (from, to) in all().flat_map(|from| all().map(move |to| (from, to))) {
+            let row = rows.iter().find(|row| row[0] == name(from)).expect("every state has a row");
+            assert_eq!(may(from, to), row[1..].contains(&name(to)), "{from:?} -> {to:?}");
+            pairs += 1;
+        }
+        assert_eq!(pairs, 19 * 19);
     }
 
     #[test]

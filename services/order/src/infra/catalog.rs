@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use contract::identity::v1::customer_service_client::CustomerServiceClient;
 use contract::identity::v1::policy_service_client::PolicyServiceClient;
-use contract::identity::v1::{GetPolicyRequest, TenantPolicy};
+use contract::identity::v1::{GetCustomerRequest, GetPolicyRequest, TenantPolicy, User};
 use contract::inventory::v1::product_service_client::ProductServiceClient;
 use contract::inventory::v1::{BatchGetProductsRequest, Product};
 use ctx::Ctx;
 use fault::Fault;
-use ids::TenantId;
+use ids::{TenantId, UserId};
 use moka::future::Cache;
 use serve::Peers;
 
@@ -25,6 +26,7 @@ pub struct Catalog {
     peers: Peers,
     products: Cache<(TenantId, String), Arc<Product>>,
     policies: Cache<TenantId, Arc<TenantPolicy>>,
+    customers: Cache<(TenantId, UserId), Arc<User>>,
 }
 
 impl Catalog {
@@ -34,6 +36,22 @@ impl Catalog {
             peers,
             products: Cache::builder().max_capacity(100_000).time_to_live(LIFE).build(),
             policies: Cache::builder().max_capacity(10_000).time_to_live(LIFE).build(),
+            customers: Cache::builder().max_capacity(100_000).time_to_live(LIFE).build(),
+        }
+    }
+
+    /// Copies that are there before anybody is asked.
+    #[cfg(test)]
+    pub async fn know_customer(&self, tenant: TenantId, id: UserId, customer: User) {
+        self.customers.insert((tenant, id), Arc::new(customer)).await;
+    }
+
+    /// Copies that are there before anybody is asked.
+    #[cfg(test)]
+    pub async fn know(&self, tenant: TenantId, policy: TenantPolicy, products: Vec<Product>) {
+        self.policies.insert(tenant, Arc::new(policy)).await;
+        for product in products {
+            self.products.insert((tenant, product.sku.clone()), Arc::new(product)).await;
         }
     }
 
@@ -49,11 +67,30 @@ impl Catalog {
                 Some(product) => {
                     found.insert((*sku).to_owned(), product);
                 }
-                None => missing.push((*sku).to_owned()),
+                None => missing.push(*sku),
             }
         }
-        for skus in missing.chunks(BATCH) {
-            let request = self.peers.request(ctx, BatchGetProductsRequest { skus: skus.to_vec() });
+        found.extend(self.fetch(ctx, &missing).await?);
+        Ok(found)
+    }
+
+    /// The products that exist among these SKUs, whatever copies say.
+    ///
+    /// # Errors
+    /// What the inventory service says.
+    pub async fn ask_products(
+        &self,
+        ctx: &Ctx,
+        skus: &BTreeSet<&str>,
+    ) -> Result<BTreeMap<String, Arc<Product>>, Fault> {
+        self.fetch(ctx, &skus.iter().copied().collect::<Vec<_>>()).await
+    }
+
+    async fn fetch(&self, ctx: &Ctx, skus: &[&str]) -> Result<BTreeMap<String, Arc<Product>>, Fault> {
+        let mut found = BTreeMap::new();
+        for skus in skus.chunks(BATCH) {
+            let skus = skus.iter().map(|sku| (*sku).to_owned()).collect();
+            let request = self.peers.request(ctx, BatchGetProductsRequest { skus });
             let mut client = ProductServiceClient::new(self.peers.to("inventory"));
             for product in client.batch_get_products(request).await?.into_inner().products {
                 let product = Arc::new(product);
@@ -78,6 +115,26 @@ impl Catalog {
         self.policies.try_get_with(ctx.tenant, ask).await.map_err(|fault| {
             Fault::new(fault.kind(), fault.reason().to_owned(), fault.message()).caused_by(fault.to_string())
         })
+    }
+
+    /// A user of the tenant.
+    ///
+    /// # Errors
+    /// NotFound `USER_NOT_FOUND`; what the identity service says when it has to be asked.
+    pub async fn customer(&self, ctx: &Ctx, id: UserId) -> Result<Arc<User>, Fault> {
+        if let Some(known) = self.customers.get(&(ctx.tenant, id)).await {
+            return Ok(known);
+        }
+        let request = self.peers.request(ctx, GetCustomerRequest { user_id: id.to_string() });
+        let mut client = CustomerServiceClient::new(self.peers.to("identity"));
+        let user = Arc::new(client.get_customer(request).await?.into_inner());
+        self.customers.insert((ctx.tenant, id), Arc::clone(&user)).await;
+        Ok(user)
+    }
+
+    /// Drops the copy of a user.
+    pub async fn forget_customer(&self, tenant: TenantId, id: UserId) {
+        self.customers.invalidate(&(tenant, id)).await;
     }
 
     /// Drops the copy of a product.

@@ -1,10 +1,11 @@
 //! What do we store? An order's events, the picture they add up to, the saga that drives it, and answers to
 //! idempotency keys.
 
+use std::collections::BTreeSet;
+
 use contract::order::v1 as wire;
 use ctx::Ctx;
-use diesel::QueryableByName;
-use diesel::sql_types::{Array, BigInt, Binary, Integer, Jsonb, Nullable, SmallInt, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, Binary, Integer, Jsonb, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use eventlog::{NewEvent, Recorded};
 use fault::Fault;
@@ -14,10 +15,10 @@ use jiff::Timestamp;
 use pg::{Conn, Pg};
 use prost::Message;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use crate::domain::event::OrderEvent;
 use crate::domain::order::Order;
+use crate::infra::cache::doubt;
 
 diesel::define_sql_function! {
     /// One order's picture; sets the tenant itself.
@@ -36,29 +37,39 @@ pub struct Store {
     pub pg: Pg,
 }
 
-/// Which orders a list wants.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// Only these states; empty = all.
-    pub states: Vec<i16>,
-    /// Only this customer.
-    pub customer: Option<UserId>,
-    /// Only this number.
-    pub number: Option<i64>,
-}
-
 /// Time of a decision as messages carry it.
 pub fn wire_time(at: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }
 }
 
 /// The projection of an order as the schema's `project` function takes it.
+///
+/// Who asks for it is about to commit it: copies of it are in doubt from here on.
 pub fn doc(order: &Order) -> Value {
     use base64::Engine as _;
+    let customer = order.doc.customer_id.parse().map(UserId::uuid);
+    if let (Ok(id), Ok(customer)) = (order.doc.id.parse().map(OrderId::uuid), customer) {
+        doubt::writes(id, order.version, &[customer]);
+    }
     json!({
         "state": order.doc.state,
         "rev": Order::REV,
         "doc": base64::prelude::BASE64_STANDARD.encode(order.doc.encode_to_vec()),
+        "facts": facts(&order.doc),
+    })
+}
+
+/// What lists and searches look at, beside the picture.
+pub fn facts(doc: &wire::Order) -> Value {
+    let total = doc.totals.as_ref().and_then(|totals| totals.total.as_ref());
+    let skus: BTreeSet<&str> = doc.lines.iter().map(|line| line.sku.as_str()).collect();
+    json!({
+        "state": doc.state,
+        "retail": doc.status_retail,
+        "lifecycle": doc.status_lifecycle,
+        "currency": doc.currency_code,
+        "total": total.map_or(0, |total| total.amount_minor),
+        "skus": skus,
     })
 }
 
@@ -103,6 +114,7 @@ impl Store {
     pub async fn append(conn: &mut Conn, ctx: &Ctx, order: &Order, events: &[OrderEvent]) -> Result<Order, pg::Error> {
         let after = order.after(events, wire_time(ctx.now));
         let id: OrderId = order.doc.id.parse().map_err(Fault::internal)?;
+        doubt::writes(id.uuid(), after.version, &[ctx.tenant.uuid()]);
         let encoded: Vec<_> = events.iter().map(OrderEvent::encode).collect();
         let query = diesel::select(order_append(
             ctx.tenant.uuid(),
@@ -121,44 +133,6 @@ impl Store {
         }
     }
 
-    /// Reads a page of orders, newest first, behind an order id.
-    ///
-    /// # Errors
-    /// As [`Pg::read`].
-    pub async fn list(
-        &self,
-        tenant: TenantId,
-        filter: Filter,
-        before: Option<Uuid>,
-        limit: i64,
-    ) -> Result<Vec<wire::Order>, Fault> {
-        let rows: Vec<DocRow> = self
-            .pg
-            .read("order.list", tenant, move |conn: &mut Conn| {
-                let filter = filter.clone();
-                async move {
-                    let states = (!filter.states.is_empty()).then_some(filter.states);
-                    let rows = diesel::sql_query(
-                        "SELECT doc FROM orders WHERE tenant_id = $1 AND ($2 IS NULL OR order_id < $2) \
-                         AND ($3 IS NULL OR state = ANY ($3)) AND ($4 IS NULL OR customer_id = $4) \
-                         AND ($5 IS NULL OR order_number = $5) ORDER BY order_id DESC LIMIT $6",
-                    )
-                    .bind::<SqlUuid, _>(tenant.uuid())
-                    .bind::<Nullable<SqlUuid>, _>(before)
-                    .bind::<Nullable<Array<SmallInt>>, _>(states)
-                    .bind::<Nullable<SqlUuid>, _>(filter.customer.map(UserId::uuid))
-                    .bind::<Nullable<BigInt>, _>(filter.number)
-                    .bind::<BigInt, _>(limit)
-                    .load(conn)
-                    .await?;
-                    Ok(rows)
-                }
-                .boxed()
-            })
-            .await?;
-        rows.iter().map(|row| wire::Order::decode(row.doc.as_slice()).map_err(Fault::internal)).collect()
-    }
-
     /// Reads the history of an order, oldest first.
     ///
     /// # Errors
@@ -169,26 +143,9 @@ impl Store {
         });
         Ok(history.await?)
     }
-
-    /// Reads the saga of an order.
-    ///
-    /// # Errors
-    /// NotFound `SAGA_NOT_FOUND`.
-    pub async fn saga(&self, tenant: TenantId, id: OrderId) -> Result<saga::View, Fault> {
-        let found = self.pg.read("order.saga", tenant, move |conn: &mut Conn| {
-            async move { saga::view(conn, tenant, id.uuid()).await }.boxed()
-        });
-        found.await?.ok_or_else(|| Fault::not_found("SAGA_NOT_FOUND", "there is no saga of that order"))
-    }
 }
 
 /// What callers hear of an order that is not there or not theirs.
 pub fn not_found(id: OrderId) -> Fault {
     Fault::not_found("ORDER_NOT_FOUND", "there is no such order").with("order_id", id)
-}
-
-#[derive(QueryableByName)]
-struct DocRow {
-    #[diesel(sql_type = Binary)]
-    doc: Vec<u8>,
 }

@@ -3,21 +3,35 @@
 use contract::Event;
 use contract::common::v1::Money as WireMoney;
 use contract::payment::v1::{
+    AuthorizationExpired, AuthorizationExpiring, AuthorizationIncremented, ChargebackClosed, ChargebackOpened,
     PaymentActionRequired, PaymentAuthorizationRequested, PaymentAuthorized, PaymentCaptured, PaymentDeclined,
-    PaymentVoided, RefundSucceeded,
+    PaymentMarkedPaid, PaymentVoided, RefundSucceeded,
 };
+use ctx::Ctx;
 use eventlog::NewEvent;
 use ids::{OrderId, PaymentId};
 use money::Money;
 
 use super::store::{Capture, Refund};
-use crate::logic::state::{Change, Payment};
+use crate::logic::state::{Change, Outcome, Payment};
 
 pub(super) fn requested(order: OrderId, payment: PaymentId, amount: Money) -> NewEvent {
     event(&PaymentAuthorizationRequested {
         order_id: order.to_string(),
         payment_id: payment.to_string(),
         amount: Some(wire(amount)),
+    })
+}
+
+/// Staff confirmed that the money came outside of any provider.
+pub(super) fn marked_paid(ctx: &Ctx, payment: &Payment, why: &str) -> NewEvent {
+    let (_, marked_by) = ctx.principal.actor();
+    event(&PaymentMarkedPaid {
+        order_id: payment.order.to_string(),
+        payment_id: payment.id.to_string(),
+        amount: amount(payment, payment.captured),
+        reason: why.to_owned(),
+        marked_by,
     })
 }
 
@@ -63,6 +77,40 @@ fn of(payment: &Payment, change: &Change) -> NewEvent {
             let reason = payment.decline_reason.clone().unwrap_or_default();
             event(&PaymentDeclined { order_id, payment_id, reason })
         }
+        Change::Incremented => {
+            let authorized_total = amount(payment, payment.authorized);
+            event(&AuthorizationIncremented { order_id, payment_id, authorized_total })
+        }
+        Change::TakenAtOnce => {
+            let captured_total = amount(payment, payment.captured);
+            let (amount, shipment_id) = (captured_total.clone(), String::new());
+            event(&PaymentCaptured { order_id, payment_id, amount, captured_total, shipment_id })
+        }
+        Change::Expiring => {
+            let at = payment.hold_ends();
+            let expire_time =
+                at.map(|at| prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() });
+            let amount = amount(payment, payment.authorized - payment.captured);
+            event(&AuthorizationExpiring { order_id, payment_id, amount, expire_time })
+        }
+        Change::Expired(minor) => {
+            event(&AuthorizationExpired { order_id, payment_id, amount: amount(payment, *minor) })
+        }
+        Change::ChargebackOpened(dispute_id, dispute) => event(&ChargebackOpened {
+            order_id,
+            payment_id,
+            dispute_id: dispute_id.clone(),
+            amount: amount(payment, dispute.amount),
+            disputed_total: amount(payment, payment.disputed()),
+        }),
+        Change::ChargebackClosed(dispute_id, dispute) => event(&ChargebackClosed {
+            order_id,
+            payment_id,
+            dispute_id: dispute_id.clone(),
+            amount: amount(payment, dispute.amount),
+            outcome: if dispute.outcome == Outcome::Lost { "LOST" } else { "WON" }.to_owned(),
+            disputed_total: amount(payment, payment.disputed()),
+        }),
         Change::Voided(minor) => event(&PaymentVoided { order_id, payment_id, amount: amount(payment, *minor) }),
     }
 }

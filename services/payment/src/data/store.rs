@@ -1,44 +1,70 @@
 //! What do we store? One row of facts per payment, a row per capture and refund written before the provider is asked,
 //! and every signed webhook. Commands are one SQL function each: one round trip, one transaction.
 
+mod attempts;
+mod books;
 mod inbox;
+mod look;
 mod model;
 mod row;
+mod seal;
 mod sql;
 
+pub use books::{Discrepancy, ReportRow};
 use ctx::Ctx;
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Jsonb, Nullable, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use diesel_async::methods::LoadQuery;
+use eventlog::NewEvent;
 use fault::Fault;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use ids::{OrderId, PaymentId, RefundId, ShipmentId, TenantId};
-pub use model::{Begun, Due, Limit, OpenEntries, Parked, Place, Status, Stored, Turn, Webhook};
+use ids::{OrderId, PaymentId, RefundId, ShipmentId, TenantId, UserId};
+pub use model::{Begun, Due, Entry, Figures, Limit, OpenEntries, Parked, Place, Status, Stored, Turn, Webhook};
 use money::Money;
 use pg::{Conn, Pg};
-pub use row::{Capture, Ends, EntryState, Refund};
+pub use row::{Capture, Ends, EntryState, Increment, Refund};
 use row::{Facts, Row};
+pub use seal::Instrument;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use uuid::Uuid;
+use vault::Vault;
 
 use super::events;
 use super::stripe::PROVIDER;
 use crate::logic::state::Payment;
 
+/// A payment that an order wants.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The order.
+    pub order: OrderId,
+    /// How much.
+    pub amount: Money,
+    /// What it is paid with.
+    pub instrument: &'a Instrument,
+    /// The customer, when the order told us.
+    pub customer: Option<UserId>,
+    /// Take the money at once.
+    pub immediate: bool,
+    /// Who is asked for it.
+    pub provider: &'static str,
+}
+
 /// The service's tables.
 #[derive(Debug, Clone)]
 pub struct Store {
     pg: Pg,
+    vault: Vault,
 }
 
 impl Store {
     /// The tables behind a door.
-    pub fn new(pg: Pg) -> Self {
-        Self { pg }
+    pub fn new(pg: Pg, vault: Vault) -> Self {
+        Self { pg, vault }
     }
 
     /// Boxed, for the compiler cannot show that a future which holds a diesel query may change threads
@@ -64,8 +90,10 @@ impl Store {
     ///
     /// # Errors
     /// [`Fault`] of the database.
-    pub async fn begin(&self, ctx: &Ctx, order: OrderId, amount: Money, method: &str) -> Result<Begun, Fault> {
+    pub async fn begin(&self, ctx: &Ctx, wanted: Wanted<'_>) -> Result<Begun, Fault> {
         let payment = PaymentId::new();
+        let Wanted { order, amount, instrument, customer, immediate, provider } = wanted;
+        let instrument = self.sealed(ctx.tenant, payment, instrument).await?;
         let requested = events::requested(order, payment, amount);
         let query = diesel::select(sql::payment_begin(
             ctx.tenant.uuid(),
@@ -73,8 +101,10 @@ impl Store {
             order.uuid(),
             amount.minor,
             amount.currency.code(),
-            PROVIDER,
-            method.to_owned(),
+            provider,
+            instrument,
+            customer.map(UserId::uuid),
+            immediate,
             requested.type_name,
             requested.topic,
             requested.payload,
@@ -107,14 +137,13 @@ impl Store {
         optional(self.call("payment.get", query).await?)
     }
 
-    /// The method that the provider was asked with.
+    /// Whether the order's risk wants the bank to ask the customer who he is.
     ///
     /// # Errors
-    /// [`Fault`] of the database; Internal when there was no attempt.
-    pub async fn method(&self, tenant: TenantId, payment: PaymentId) -> Result<String, Fault> {
-        let query = diesel::select(sql::payment_method(tenant.uuid(), payment.uuid()));
-        let method: Option<String> = self.call("payment.method", query).await?;
-        method.ok_or_else(|| Fault::internal("a payment without an attempt is to be asked for again"))
+    /// [`Fault`] of the database.
+    pub async fn challenged(&self, tenant: TenantId, order: OrderId) -> Result<bool, Fault> {
+        let query = diesel::select(sql::risk_challenged(tenant.uuid(), order.uuid()));
+        Ok(self.call("payment.challenged", query).await?)
     }
 
     /// Writes `next` over `before` with its events; none when the row moved on meanwhile.
@@ -129,6 +158,36 @@ impl Store {
         ends: Option<Ends<'_>>,
     ) -> Result<Option<Payment>, Fault> {
         let written = Written::of(before, next, ends)?;
+        self.write(ctx, before, written, eventlog::meta(ctx)).await
+    }
+
+    /// [`Store::settle`] with the words of the person who wanted it, for the audit.
+    ///
+    /// # Errors
+    /// [`Fault`] of the database.
+    pub async fn settle_because(
+        &self,
+        ctx: &Ctx,
+        before: &Payment,
+        next: &Payment,
+        why: &str,
+    ) -> Result<Option<Payment>, Fault> {
+        let mut written = Written::of(before, next, None)?;
+        if next.manual && !before.manual {
+            written.push(events::marked_paid(ctx, next, why));
+        }
+        let mut meta = eventlog::meta(ctx);
+        meta["note"] = why.into();
+        self.write(ctx, before, written, meta).await
+    }
+
+    async fn write(
+        &self,
+        ctx: &Ctx,
+        before: &Payment,
+        written: Written,
+        meta: Value,
+    ) -> Result<Option<Payment>, Fault> {
         let query = diesel::select(sql::payment_settle(
             ctx.tenant.uuid(),
             before.id.uuid(),
@@ -137,7 +196,7 @@ impl Store {
             written.types,
             written.topics,
             written.payloads,
-            eventlog::meta(ctx),
+            meta,
         ));
         optional(self.share("payment.settle", ctx, query).await?)
     }
@@ -175,7 +234,8 @@ impl Store {
         last: bool,
     ) -> Result<Place<Capture>, Fault> {
         let (tenant, code) = (ctx.tenant.uuid(), amount.currency.code());
-        let query = diesel::select(sql::capture_begin(tenant, order.uuid(), shipment.uuid(), amount.minor, code, last));
+        let (order, meta) = (order.uuid(), eventlog::meta(ctx));
+        let query = diesel::select(sql::capture_begin(tenant, order, shipment.uuid(), amount.minor, code, last, meta));
         place(self.call("payment.capture", query).await?, |payment: &Payment, seen: &Capture| {
             let asked = payment.asked.is_some_and(|asked| asked.currency == amount.currency);
             asked && seen.payment() == payment.id && seen.amount == amount.minor && seen.last == last
@@ -203,6 +263,7 @@ impl Store {
             amount.map(|amount| amount.currency.code()),
             reason.to_owned(),
             fingerprint.to_vec(),
+            eventlog::meta(ctx),
         ));
         place(self.call("payment.refund", query).await?, |_, _| true)
     }
@@ -216,11 +277,13 @@ impl Store {
         struct Doc {
             payment: Row,
             captures: Vec<Capture>,
+            increments: Vec<Increment>,
             refunds: Vec<Refund>,
         }
         let query = diesel::select(sql::payment_open_entries(tenant.uuid(), payment.uuid()));
         let doc: Doc = decode(self.call("payment.open_entries", query).await?)?;
-        Ok(OpenEntries { payment: doc.payment.into(), captures: doc.captures, refunds: doc.refunds })
+        let Doc { payment, captures, increments, refunds } = doc;
+        Ok(OpenEntries { payment: payment.into(), captures, increments, refunds })
     }
 
     /// Newest payments first, behind a cursor.
@@ -273,7 +336,10 @@ impl Written {
         match ends {
             Some(Ends::Captured(capture)) => events.push(events::captured(next, capture)),
             Some(Ends::Refunded(refund, _)) => events.push(events::refunded(next, refund)),
-            Some(Ends::CaptureRefused(..) | Ends::RefundRefused(..)) | None => {}
+            Some(
+                Ends::CaptureRefused(..) | Ends::RefundRefused(..) | Ends::Incremented(_) | Ends::IncrementRefused(..),
+            )
+            | None => {}
         }
         Ok(Self {
             doc: serde_json::to_value(Facts::of(next, ends)).map_err(Fault::internal)?,
@@ -281,6 +347,12 @@ impl Written {
             topics: events.iter().map(|event| event.topic).collect(),
             payloads: events.into_iter().map(|event| event.payload).collect(),
         })
+    }
+
+    fn push(&mut self, event: NewEvent) {
+        self.types.push(event.type_name);
+        self.topics.push(event.topic);
+        self.payloads.push(event.payload);
     }
 }
 
@@ -311,6 +383,7 @@ fn place<E: DeserializeOwned>(doc: Value, same: impl Fn(&Payment, &E) -> bool) -
         "EXPIRED" => Limit::Expired,
         "BUSY" => Limit::Busy,
         "EXCEEDS" => Limit::Exceeds,
+        "BEFORE" => return Ok(Place::Before { payment }),
         _ => {
             let entry: E = decode(doc.entry)?;
             let same = doc.same.unwrap_or(true) && same(&payment, &entry);

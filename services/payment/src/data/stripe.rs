@@ -7,72 +7,26 @@ mod wire;
 
 use std::time::Duration;
 
-use fault::Fault;
-use ids::{OrderId, PaymentId, TenantId};
+use ids::PaymentId;
 use money::Money;
-use resilience::{Answer, Http, HttpError, RequestBuilder, Retry, StatusCode, retry};
+use resilience::{Answer, HttpError, RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use wire::{Charge, Event, Failure, Found, Intent};
 
+use super::gateway::{Authorization, Listed, ProviderEvent, Report, Trouble};
+use super::line::Line;
 use crate::logic::state::{Phase, Snapshot};
 
 /// Name of the provider in payments and webhook paths.
 pub const PROVIDER: &str = "stripe";
-/// Three tries in all, as domain.md 4.5 step 3 has it.
-const PATIENCE: Retry =
-    Retry { retries: 2, min: Duration::from_millis(100), max: Duration::from_secs(1), deadline: None };
-
-/// The provider did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum Trouble {
-    /// Nobody knows whether it was done.
-    #[error("the provider's answer is not known")]
-    Unknown,
-    /// It was not done and will not be, as asked.
-    #[error("the provider refused: {code}")]
-    Refused {
-        /// Provider's most telling code, such as "charge_already_refunded".
-        code: String,
-        /// The intent as it stands, when the provider showed it.
-        intent: Option<Box<Snapshot>>,
-    },
-}
-
-/// A hold that is asked for.
-#[derive(Debug, Clone, Copy)]
-pub struct Authorization<'a> {
-    /// Whose shop.
-    pub tenant: TenantId,
-    /// Our id; also the idempotency key.
-    pub payment: PaymentId,
-    /// The order.
-    pub order: OrderId,
-    /// How much.
-    pub amount: Money,
-    /// Provider's token of the payment method.
-    pub method: &'a str,
-}
-
-/// What a webhook says.
-#[derive(Debug)]
-pub struct ProviderEvent {
-    /// Provider's id of the event.
-    pub id: String,
-    /// Provider's type, such as "payment_intent.succeeded".
-    pub kind: String,
-    /// The tenant it belongs to by its metadata.
-    pub tenant: Option<TenantId>,
-    /// The payment it belongs to by its metadata.
-    pub payment: Option<PaymentId>,
-    /// What it reports; none for kinds that say nothing about our payments.
-    pub snapshot: Option<Snapshot>,
-}
+/// What ids of mandates begin with that the provider keeps.
+const THEIR_MANDATE: &str = "mandate_";
 
 /// A client of the provider; clones share connections.
 #[derive(Debug, Clone)]
 pub struct Stripe {
-    http: Http,
+    line: Line,
     key: SecretString,
 }
 
@@ -82,7 +36,11 @@ impl Stripe {
     /// # Errors
     /// When the base URL is malformed.
     pub fn new(base_url: &str, key: SecretString, timeout: Duration) -> Result<Self, HttpError> {
-        Ok(Self { http: Http::new(PROVIDER, base_url, timeout)?, key })
+        Ok(Self { line: Line::new(PROVIDER, base_url, timeout)?, key })
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.line.is_open()
     }
 
     /// Asks for a hold. A decline is a snapshot in [`Phase::Failed`].
@@ -92,18 +50,27 @@ impl Stripe {
     pub async fn authorize(&self, ask: Authorization<'_>) -> Result<Snapshot, Trouble> {
         let (amount, currency) = (ask.amount.minor.to_string(), ask.amount.currency.code().to_ascii_lowercase());
         let (tenant, payment, order) = (ask.tenant.to_string(), ask.payment.to_string(), ask.order.to_string());
-        let form = [
+        let mut form = vec![
             ("amount", amount.as_str()),
             ("currency", &currency),
-            ("payment_method", ask.method),
-            ("capture_method", "manual"),
+            ("payment_method", &ask.instrument.method),
+            ("capture_method", if ask.immediate { "automatic" } else { "manual" }),
             ("confirm", "true"),
             ("metadata[tenant]", &tenant),
             ("metadata[payment]", &payment),
             ("metadata[order]", &order),
+            ("expand[]", "latest_charge"),
         ];
-        // One attempt per payment; another attempt would be another key.
-        let key = format!("{payment}:1");
+        let mandate = ask.instrument.mandate.as_str();
+        if !mandate.is_empty() {
+            form.extend([("off_session", "true"), ("metadata[mandate]", mandate)]);
+            if mandate.starts_with(THEIR_MANDATE) {
+                form.push(("mandate", mandate));
+            }
+        } else if ask.challenge {
+            form.push(("payment_method_options[card][request_three_d_secure]", "challenge"));
+        }
+        let key = format!("{payment}:{}", ask.attempt);
         match self.change("authorize", "/v1/payment_intents", &key, &form).await {
             Ok(intent) => snapshot(intent),
             Err(Trouble::Refused { intent: Some(intent), .. }) if intent.phase == Phase::Failed => Ok(*intent),
@@ -111,31 +78,80 @@ impl Stripe {
         }
     }
 
-    /// Looks a payment up by the provider's id, or else by ours; none when the provider knows nothing of it.
+    /// Looks a payment up by the provider's id, or else by ours; none when the provider knows nothing of it, or only
+    /// attempts that are over.
     ///
     /// # Errors
     /// [`Trouble`].
-    pub async fn find(&self, payment: PaymentId, reference: Option<&str>) -> Result<Option<Snapshot>, Trouble> {
+    pub async fn find(
+        &self,
+        payment: PaymentId,
+        reference: Option<&str>,
+        over: &[String],
+    ) -> Result<Option<Snapshot>, Trouble> {
         if let Some(reference) = reference {
             let path = format!("/v1/payment_intents/{reference}");
-            return snapshot(self.read("find", || self.http.get(&path)).await?).map(Some);
+            return snapshot(
+                self.read("find", || self.line.http.get(&path).query(&[("expand[]", "latest_charge")])).await?,
+            )
+            .map(Some);
         }
-        let query = [("query", format!("metadata['payment']:'{payment}'"))];
-        let found: Found = self.read("search", || self.http.get("/v1/payment_intents/search").query(&query)).await?;
-        if found.data.len() > 1 {
-            tracing::error!(payment.id = %payment, intents = found.data.len(), "the provider has several intents of one payment");
+        let query =
+            [("query", format!("metadata['payment']:'{payment}'")), ("expand[]", "data.latest_charge".to_owned())];
+        let found: Found =
+            self.read("search", || self.line.http.get("/v1/payment_intents/search").query(&query)).await?;
+        let mut present = found.data.into_iter().filter(|intent| !over.contains(&intent.id));
+        let first = present.next().map(snapshot).transpose()?;
+        if present.next().is_some() {
+            tracing::error!(payment.id = %payment, "the provider has several intents of one attempt");
         }
-        found.data.into_iter().next().map(snapshot).transpose()
+        Ok(first)
+    }
+
+    /// All payments that were made in a period, seconds since 1970.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub async fn list(&self, from: i64, to: i64) -> Result<Vec<Listed>, Trouble> {
+        let (from, to) = (from.to_string(), to.to_string());
+        let (mut all, mut behind) = (Vec::new(), String::new());
+        loop {
+            let mut query = vec![("created[gte]", from.as_str()), ("created[lt]", &to), ("limit", "100")];
+            if !behind.is_empty() {
+                query.push(("starting_after", &behind));
+            }
+            let page: wire::Page =
+                self.read("list", || self.line.http.get("/v1/payment_intents").query(&query)).await?;
+            let Some(last) = page.data.last() else { return Ok(all) };
+            behind = last.id.clone();
+            for intent in page.data {
+                let named = |key: &str| intent.metadata.get(key).cloned().unwrap_or_default();
+                let (tenant, payment) = (named("tenant").parse().ok(), named("payment").parse().ok());
+                all.push(Listed { tenant, payment, snapshot: snapshot(intent)? });
+            }
+            if !page.has_more {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Holds more: `target` in total.
+    ///
+    /// # Errors
+    /// [`Trouble`]; a repeat with the same key has one effect.
+    pub async fn increment(&self, reference: &str, target: Money, key: &str) -> Result<Snapshot, Trouble> {
+        let path = format!("/v1/payment_intents/{reference}/increment_authorization");
+        snapshot(self.change("increment", &path, key, &[("amount", target.minor.to_string())]).await?)
     }
 
     /// Takes part of a hold; `last` lets the rest go.
     ///
     /// # Errors
     /// [`Trouble`]; a repeat with the same key has one effect.
-    pub async fn capture(&self, reference: &str, minor: i64, last: bool, key: &str) -> Result<Snapshot, Trouble> {
+    pub async fn capture(&self, reference: &str, part: Money, last: bool, key: &str) -> Result<Snapshot, Trouble> {
         let path = format!("/v1/payment_intents/{reference}/capture");
         let last = if last { "true" } else { "false" };
-        let form = [("amount_to_capture", minor.to_string()), ("final_capture", last.to_owned())];
+        let form = [("amount_to_capture", part.minor.to_string()), ("final_capture", last.to_owned())];
         snapshot(self.change("capture", &path, key, &form).await?)
     }
 
@@ -154,8 +170,8 @@ impl Stripe {
     ///
     /// # Errors
     /// [`Trouble`]; a repeat with the same key has one effect.
-    pub async fn refund(&self, reference: &str, minor: i64, key: &str) -> Result<String, Trouble> {
-        let form = [("payment_intent", reference.to_owned()), ("amount", minor.to_string())];
+    pub async fn refund(&self, reference: &str, part: Money, key: &str) -> Result<String, Trouble> {
+        let form = [("payment_intent", reference.to_owned()), ("amount", part.minor.to_string())];
         let refund: wire::Refund = self.change("refund", "/v1/refunds", key, &form).await?;
         match refund.status.as_str() {
             "failed" | "canceled" => Err(Trouble::Refused { code: format!("refund_{}", refund.status), intent: None }),
@@ -171,7 +187,9 @@ impl Stripe {
         form: &[(&str, V)],
     ) -> Result<T, Trouble> {
         let form: Vec<(&str, &str)> = form.iter().map(|(name, value)| (*name, value.as_ref())).collect();
-        self.read(op, || self.http.post(path).header("Idempotency-Key", key).form(&form)).await
+        let make = || self.line.http.post(path).header("Idempotency-Key", key).form(&form);
+        let answer = self.line.ask(op, || make().bearer_auth(self.key.expose_secret())).await?;
+        understand(op, &answer)
     }
 
     async fn read<T: DeserializeOwned>(
@@ -179,21 +197,7 @@ impl Stripe {
         op: &'static str,
         make: impl Fn() -> RequestBuilder,
     ) -> Result<T, Trouble> {
-        let once = || async {
-            let answer = self.http.send(op, make().bearer_auth(self.key.expose_secret())).await?;
-            if transient(answer.status) {
-                let fault = Fault::unavailable("PROVIDER_TROUBLE", format!("the provider answered {}", answer.status));
-                return Err(match answer.retry_after() {
-                    Some(wait) => fault.retry_after(wait.min(PATIENCE.max)),
-                    None => fault,
-                });
-            }
-            Ok(answer)
-        };
-        let answer = retry(PATIENCE, once).await.map_err(|fault| {
-            tracing::warn!(op, error = %fault, "the provider did not answer");
-            Trouble::Unknown
-        })?;
+        let answer = self.line.inquire(op, || make().bearer_auth(self.key.expose_secret())).await?;
         understand(op, &answer)
     }
 }
@@ -204,32 +208,25 @@ impl Stripe {
 /// When it is not an event, or its object is not what its kind says.
 pub fn read_event(body: &[u8]) -> Result<ProviderEvent, serde_json::Error> {
     let Event { id, kind, data } = serde_json::from_slice(body)?;
-    let (metadata, snapshot) = if kind.starts_with("payment_intent.") || is(&data.object, "payment_intent") {
+    let told = |snapshot: Option<Snapshot>| snapshot.map_or(Report::Nothing, Report::Payment);
+    let (metadata, report) = if is(&data.object, "dispute") {
+        let dispute: wire::Disputed = serde_json::from_value(data.object)?;
+        (dispute.metadata.clone(), dispute.report())
+    } else if kind.starts_with("payment_intent.") || is(&data.object, "payment_intent") {
         let intent: Intent = serde_json::from_value(data.object)?;
-        (intent.metadata.clone(), intent.snapshot())
+        (intent.metadata.clone(), told(intent.snapshot()))
     } else if is(&data.object, "charge") {
         let charge: Charge = serde_json::from_value(data.object)?;
-        (charge.metadata.clone(), charge.snapshot())
+        (charge.metadata.clone(), told(charge.snapshot()))
     } else {
-        (std::collections::BTreeMap::default(), None)
+        (std::collections::BTreeMap::default(), Report::Nothing)
     };
     let named = |key: &str| metadata.get(key).cloned().unwrap_or_default();
-    Ok(ProviderEvent {
-        id,
-        kind,
-        tenant: named("tenant").parse().ok(),
-        payment: named("payment").parse().ok(),
-        snapshot,
-    })
+    Ok(ProviderEvent { id, kind, tenant: named("tenant").parse().ok(), payment: named("payment").parse().ok(), report })
 }
 
 fn is(object: &serde_json::Value, kind: &str) -> bool {
     object.get("object").and_then(serde_json::Value::as_str) == Some(kind)
-}
-
-/// The request had no effect, or has one under its key; it may be sent again as it is.
-fn transient(status: StatusCode) -> bool {
-    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::CONFLICT
 }
 
 fn understand<T: DeserializeOwned>(op: &'static str, answer: &Answer) -> Result<T, Trouble> {

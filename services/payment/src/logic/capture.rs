@@ -39,6 +39,7 @@ impl App {
         let place = self.store().begin_capture(ctx, cmd.order, cmd.shipment, cmd.amount, cmd.last).await?;
         let (payment, capture) = match place {
             Place::NoPayment => return Err(not_found()),
+            Place::Before { payment } => return Ok(payment),
             Place::Refused { why, payment, remaining } => return Err(no_place(why, &payment, remaining)),
             Place::Taken { same: false, .. } => {
                 return Err(Fault::precondition(
@@ -62,9 +63,10 @@ impl App {
             return Err(Fault::internal("money is held under no reference"));
         };
         let key = capture.shipment().to_string();
-        match self.stripe().capture(&reference, capture.amount, capture.last, &key).await {
+        let amount = in_currency_of(&payment, capture.amount)?;
+        match self.provider(&payment)?.capture(&reference, amount, capture.last, &key).await {
             Ok(seen) => self.conclude(ctx, payment, Ends::Captured(capture), |payment| payment.observe(&seen)).await,
-            Err(Trouble::Unknown) => {
+            Err(Trouble::Unknown | Trouble::Unreached | Trouble::Resting { .. }) => {
                 Err(Fault::unavailable("PAYMENT_OUTCOME_UNKNOWN", "the provider has not said yet whether it captured")
                     .retry_after(Duration::from_secs(1)))
             }
@@ -79,6 +81,12 @@ impl App {
             }
         }
     }
+}
+
+/// Minor units as money of a payment's currency.
+pub(super) fn in_currency_of(payment: &Payment, minor: i64) -> Result<Money, Fault> {
+    let asked = payment.asked.ok_or_else(|| Fault::internal("a payment of nothing moves money"))?;
+    Ok(Money::new(asked.currency, minor))
 }
 
 fn refused(code: &str) -> Fault {

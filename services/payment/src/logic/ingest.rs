@@ -4,7 +4,7 @@ use ids::TenantId;
 
 use super::state::Payment;
 use super::{App, signature};
-use crate::data::{PROVIDER, ProviderEvent, Status, Stored, Webhook, read_event};
+use crate::data::{PROVIDER, ProviderEvent, Report, Status, Stored, Webhook, read_event};
 
 /// Writers that lose this often in a row meet something that is not a race.
 const RACES: u32 = 50;
@@ -51,9 +51,12 @@ impl App {
     /// Folds an event into its payment as the row is now; an unknown payment parks it.
     pub(super) async fn take_in(&self, ctx: &Ctx, webhook: &Webhook, event: ProviderEvent) -> Result<(), Fault> {
         for _ in 0..RACES {
-            let payment = match event.payment {
-                Some(payment) if event.snapshot.is_some() => self.store().get(ctx.tenant, payment).await?,
-                _ => None,
+            let payment = match (&event.report, event.payment) {
+                (Report::Nothing, _) => None,
+                (_, Some(payment)) => self.store().get(ctx.tenant, payment).await?,
+                // Disputes name the payment by the provider's id only.
+                (Report::Dispute { reference, .. }, None) => self.store().of_reference(ctx.tenant, reference).await?,
+                (Report::Payment(_), None) => None,
             };
             let (status, next) = judge(ctx, &event, payment.as_ref());
             let changed = payment.as_ref().zip(next.as_ref()).filter(|(before, next)| before != next);
@@ -70,12 +73,17 @@ impl App {
 
 /// What becomes of an event, given its payment.
 fn judge(ctx: &Ctx, event: &ProviderEvent, payment: Option<&Payment>) -> (Status, Option<Payment>) {
-    let Some(seen) = &event.snapshot else { return (Status::Ignored, None) };
-    if event.payment.is_none() || event.tenant.is_some_and(|tenant| tenant != ctx.tenant) {
+    let nameless = matches!(event.report, Report::Payment(_)) && event.payment.is_none();
+    if nameless || event.tenant.is_some_and(|tenant| tenant != ctx.tenant) {
         tracing::warn!(event.id, event.kind, "a signed event belongs to no payment of its tenant");
         return (Status::Ignored, None);
     }
-    match payment.map(|payment| payment.observe(seen)) {
+    let next = match &event.report {
+        Report::Nothing => return (Status::Ignored, None),
+        Report::Payment(seen) => payment.map(|payment| payment.observe(seen)),
+        Report::Dispute { id, dispute, .. } => payment.map(|payment| Ok(payment.observe_dispute(id, *dispute))),
+    };
+    match next {
         None => (Status::Parked, None),
         Some(Ok(next)) => (Status::Folded, Some(next)),
         Some(Err(mismatch)) => {

@@ -4,6 +4,7 @@ use ids::OrderId;
 
 use super::App;
 use super::state::{Payment, State};
+use crate::data::Trouble;
 
 impl App {
     /// Asks the provider by our own key what became of a payment, and folds the answer in (rule S1).
@@ -28,12 +29,19 @@ impl App {
     }
 
     /// Inquires; when the provider knows nothing and `ask_again`, asks for the hold with the same key.
+    ///
+    /// # Errors
+    /// Unavailable `PROVIDER_RESTING` when the provider failed too often and somebody else probes it just now.
     pub(super) async fn inquire_now(&self, ctx: &Ctx, payment: Payment, ask_again: bool) -> Result<Payment, Fault> {
-        let found = self.stripe().find(payment.id, payment.reference.as_deref()).await;
+        let found = self.provider(&payment)?.find(&payment).await;
         let payment = match found {
             Ok(Some(seen)) => self.learn(ctx, payment, |payment| payment.observe(&seen)).await?,
             // The void may have come while we asked: the row decides, not what we read before.
             Ok(None) => self.reload(ctx, &payment).await?,
+            // Nobody was asked, so nothing is known that was not known before.
+            Err(Trouble::Resting { wait }) => {
+                return Err(Fault::unavailable("PROVIDER_RESTING", "the provider is given a rest").retry_after(wait));
+            }
             Err(_) => return self.learn(ctx, payment, |payment| Ok(payment.lost_track())).await,
         };
         if !payment.undetermined() {
@@ -43,8 +51,9 @@ impl App {
             return self.learn(ctx, payment, |payment| Ok(payment.not_found())).await;
         }
         let Some(amount) = payment.asked.filter(|_| ask_again) else { return Ok(payment) };
-        let method = self.store().method(ctx.tenant, payment.id).await?;
-        self.ask(ctx, payment, amount, &method).await
+        let instrument = self.store().instrument(ctx.tenant, payment.id).await?;
+        let challenge = self.store().challenged(ctx.tenant, payment.order).await?;
+        self.ask(ctx, payment, amount, &instrument, challenge).await
     }
 
     /// The payment of an order.

@@ -5,6 +5,7 @@ use money::Money;
 use uuid::Uuid;
 
 use super::App;
+use super::capture::in_currency_of;
 use super::inquire::not_found;
 use super::state::Payment;
 use crate::data::{Ends, EntryState, Limit, Place, Refund, Trouble};
@@ -14,7 +15,7 @@ use crate::data::{Ends, EntryState, Limit, Place, Refund, Trouble};
 pub struct GiveBack {
     /// The payment.
     pub payment: PaymentId,
-    /// How much.
+    /// How much; nothing is refused with what is left.
     pub amount: Money,
     /// Why.
     pub reason: String,
@@ -27,19 +28,26 @@ impl App {
     /// outcome was not known then. Such a refund is answered as PENDING and resolved by the job.
     ///
     /// # Errors
-    /// Precondition `REFUND_EXCEEDS_CAPTURE` (metadata `remaining_minor`), `REFUND_REFUSED`; Invalid
-    /// `IDEMPOTENCY_KEY_REUSED`; NotFound `PAYMENT_NOT_FOUND`.
+    /// Precondition `REFUND_EXCEEDS_CAPTURE` (metadata `remaining_minor`), `REFUND_REFUSED`, `PAID_OUTSIDE`; Invalid
+    /// `amount.amount_minor` (says what is left) and `IDEMPOTENCY_KEY_REUSED`; NotFound `PAYMENT_NOT_FOUND`.
     pub async fn refund(&self, ctx: &Ctx, cmd: GiveBack) -> Result<(Refund, bool), Fault> {
         let (app, ctx) = (self.clone(), ctx.clone());
         self.finish(async move { app.refund_to_the_end(&ctx, cmd).await }).await
     }
 
     async fn refund_to_the_end(&self, ctx: &Ctx, cmd: GiveBack) -> Result<(Refund, bool), Fault> {
-        let (id, fingerprint) = name(ctx)?;
+        if cmd.amount.minor <= 0 {
+            return Err(nothing(self.store().get(ctx.tenant, cmd.payment).await?.as_ref()));
+        }
+        let (id, fingerprint) = name(ctx, "refund")?;
+        let id = RefundId::from_uuid(id);
         let amount = Some(cmd.amount);
         let place = self.store().begin_refund(ctx, cmd.payment, id, amount, &cmd.reason, fingerprint).await?;
         let (payment, refund, repeat) = match place {
             Place::NoPayment => return Err(not_found()),
+            Place::Before { .. } | Place::Refused { why: Limit::Closed, .. } => {
+                return Err(Fault::precondition("PAID_OUTSIDE", "the money came outside, and goes back outside"));
+            }
             Place::Refused { why: Limit::Currency, payment, .. } => return Err(wrong_currency(&payment)),
             Place::Refused { remaining, .. } => return Err(exceeds(remaining)),
             Place::Taken { same: false, .. } => {
@@ -68,7 +76,8 @@ impl App {
         let Some(reference) = payment.reference.clone() else {
             return Err(Fault::internal("money was captured under no reference"));
         };
-        match self.stripe().refund(&reference, refund.amount, &refund.id().to_string()).await {
+        let amount = in_currency_of(&payment, refund.amount)?;
+        match self.provider(&payment)?.refund(&reference, amount, &refund.id().to_string()).await {
             Ok(named) => {
                 let ends = Ends::Refunded(&refund, &named);
                 let payment = self.conclude(ctx, payment, ends, |payment| Ok(payment.gave_back(refund.amount))).await?;
@@ -76,26 +85,35 @@ impl App {
                 refund.state = EntryState::Succeeded;
                 Ok((payment, refund))
             }
-            Err(Trouble::Unknown) => Ok((payment, refund)),
+            Err(Trouble::Unknown | Trouble::Unreached | Trouble::Resting { .. }) => Ok((payment, refund)),
             Err(Trouble::Refused { code, .. }) => {
                 let ends = Ends::RefundRefused(&refund, &code);
-                let payment = self.conclude(ctx, payment, ends, |payment| Ok(payment.clone())).await?;
+                let payment = self.conclude(ctx, payment, ends, |payment| Ok(payment.kept(refund.amount))).await?;
                 // It may have been given back behind our back: the provider's figure says what is left.
-                let payment = self.inquire_now(ctx, payment, false).await?;
+                let known = payment.clone();
+                let payment = self.inquire_now(ctx, payment, false).await.unwrap_or(known);
                 Err(refused(&code, &payment))
             }
         }
     }
 }
 
-/// Identity and fingerprint of a refund, from who asked for it with which key.
-fn name(ctx: &Ctx) -> Result<(RefundId, [u8; 32]), Fault> {
+/// Identity and fingerprint of a refund or increment, from who asked for it with which key.
+pub(super) fn name(ctx: &Ctx, what: &str) -> Result<(Uuid, [u8; 32]), Fault> {
     let Some(key) = &ctx.idempotency else {
-        return Err(Fault::invalid("idempotency_key", "IDEMPOTENCY_KEY_MISSING", "a refund needs an idempotency key"));
+        return Err(Fault::invalid("idempotency_key", "IDEMPOTENCY_KEY_MISSING", "the call needs an idempotency key"));
     };
     // The length keeps scope and key apart.
-    let text = format!("refund:{}:{}{}", key.scope.len(), key.scope, key.key);
-    Ok((RefundId::from_uuid(Uuid::new_v5(&ctx.tenant.uuid(), text.as_bytes())), key.fingerprint))
+    let text = format!("{what}:{}:{}{}", key.scope.len(), key.scope, key.key);
+    Ok((Uuid::new_v5(&ctx.tenant.uuid(), text.as_bytes()), key.fingerprint))
+}
+
+fn nothing(payment: Option<&Payment>) -> Fault {
+    let refused = |text: String| Fault::invalid("amount.amount_minor", "NOT_POSITIVE", text);
+    match payment.map(Payment::refundable) {
+        Some(left) => refused(format!("must be above zero; {left} is left")).with("remaining_minor", left),
+        None => refused("must be above zero".to_owned()),
+    }
 }
 
 pub(super) fn wrong_currency(payment: &Payment) -> Fault {
@@ -104,13 +122,14 @@ pub(super) fn wrong_currency(payment: &Payment) -> Fault {
 }
 
 fn exceeds(remaining: i64) -> Fault {
-    Fault::precondition("REFUND_EXCEEDS_CAPTURE", "more than is left of what was captured")
-        .with("remaining_minor", remaining.max(0))
+    let left = remaining.max(0);
+    Fault::precondition("REFUND_EXCEEDS_CAPTURE", format!("more than is left of what was captured: {left} is left"))
+        .with("remaining_minor", left)
 }
 
 fn refused(code: &str, payment: &Payment) -> Fault {
     match code {
-        "charge_already_refunded" | "amount_too_large" => exceeds(payment.captured - payment.refunded),
+        "charge_already_refunded" | "amount_too_large" => exceeds(payment.refundable()),
         _ => Fault::precondition("REFUND_REFUSED", "the provider refused the refund").with("code", code),
     }
 }

@@ -56,9 +56,9 @@ impl App {
         let Some(reference) = payment.reference.clone() else {
             return Err(Fault::internal("money is held under no reference"));
         };
-        match self.stripe().cancel(&reference, &format!("{}:void", payment.id)).await {
+        match self.provider(&payment)?.cancel(&reference, &format!("{}:{}:void", payment.id, payment.attempt)).await {
             Ok(seen) => self.learn(ctx, payment, |payment| payment.observe(&seen)).await,
-            Err(Trouble::Unknown) => Err(outcome_unknown()),
+            Err(Trouble::Unknown | Trouble::Unreached | Trouble::Resting { .. }) => Err(outcome_unknown()),
             // It ended otherwise in the meantime; where it stands decides what is left to do.
             Err(Trouble::Refused { intent: Some(seen), .. }) => {
                 self.learn(ctx, payment, |payment| payment.observe(&seen)).await
@@ -92,7 +92,7 @@ impl App {
                 }
             }
             // Other refunds hold what is left; they end first.
-            Place::Refused { .. } => Err(outcome_unknown()),
+            Place::Refused { .. } | Place::Before { .. } => Err(outcome_unknown()),
             Place::NoPayment => Err(Fault::internal("a payment vanished")),
         }
     }

@@ -1,5 +1,5 @@
-//! The job that leaves nothing undecided: silent authorizations, captures and refunds without an answer, money that a
-//! voided order still holds, and events whose payment was not known.
+//! The job that leaves nothing undecided: silent authorizations, captures, increments and refunds without an answer,
+//! money that a voided order still holds, holds that come to their end, and events whose payment was not known.
 
 use std::time::Duration;
 
@@ -11,13 +11,15 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::App;
-use super::state::{Payment, State};
+use super::state::{Payment, Phase, State};
 use crate::data::{Due, Parked, Webhook, read_event};
 
 /// Pause between two passes.
 const PAUSE: Duration = Duration::from_secs(5);
 /// Parked events are tried again every so many passes.
 const PARKED_EVERY: u32 = 6;
+/// Pause between two looks at the keys.
+const KEYS_EVERY: Duration = Duration::from_secs(3600);
 /// Payments that are resolved at the same time.
 const AT_ONCE: usize = 4;
 
@@ -29,6 +31,10 @@ impl App {
             if let Err(error) = self.resolve_due().await {
                 tracing::warn!(%error, "Could not look for undecided payments");
             }
+            self.gateway().probe().await;
+            if let Err(error) = self.sweep_holds().await {
+                tracing::warn!(%error, "Could not look for holds that end");
+            }
             if pass.is_multiple_of(PARKED_EVERY)
                 && let Err(error) = self.retry_parked().await
             {
@@ -38,6 +44,21 @@ impl App {
             tokio::select! {
                 () = cancel.cancelled() => return,
                 () = tokio::time::sleep(PAUSE) => {}
+            }
+        }
+    }
+
+    /// Turns keys and seals anew until cancelled (PAY-12).
+    pub async fn turn_keys_for_ever(&self, cancel: CancellationToken) {
+        loop {
+            match self.store().turn_keys().await {
+                Ok(0) => {}
+                Ok(count) => tracing::info!(count, "Values were sealed with newer keys"),
+                Err(error) => tracing::warn!(%error, "Could not turn the keys"),
+            }
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                () = tokio::time::sleep(KEYS_EVERY) => {}
             }
         }
     }
@@ -72,12 +93,34 @@ impl App {
             // A refusal ends the capture and is the caller's to hear, not the job's.
             self.ended(self.send_capture(ctx, entries.payment.clone(), capture).await.map(|_| ()))?;
         }
+        for increment in &entries.increments {
+            self.ended(self.send_increment(ctx, entries.payment.clone(), increment).await.map(|_| ()))?;
+        }
         for refund in entries.refunds {
             self.ended(self.send_refund(ctx, entries.payment.clone(), refund).await.map(|_| ()))?;
         }
         let payment = self.reload(ctx, &payment).await?;
+        let payment = self.catch_stray(ctx, payment).await?;
         let payment = if payment.must_release() { self.release(ctx, payment).await? } else { payment };
         self.rest(ctx, &payment).await
+    }
+
+    /// Looks whether a provider that was asked before did it after all, and lets that go.
+    async fn catch_stray(&self, ctx: &Ctx, payment: Payment) -> Result<Payment, Fault> {
+        let Some(provider) = payment.stray.clone() else { return Ok(payment) };
+        let provider = self.gateway().of(&provider)?;
+        let gone = match provider.find_stray(&payment).await {
+            Ok(Some(seen)) if matches!(seen.phase, Phase::Failed | Phase::Canceled) => true,
+            Ok(Some(seen)) => {
+                tracing::warn!(payment.id = %payment.id, "A hold turned up at the provider that was asked before");
+                metrics::counter!("payment_strays_total").increment(1);
+                let key = format!("{}:{}:stray", payment.id, payment.attempt);
+                provider.cancel(&seen.reference, &key).await.is_ok()
+            }
+            Ok(None) => payment.stray_is_gone(),
+            Err(_) => false,
+        };
+        if gone { self.learn(ctx, payment, |payment| Ok(payment.without_stray())).await } else { Ok(payment) }
     }
 
     fn ended(&self, outcome: Result<(), Fault>) -> Result<(), Fault> {
@@ -117,7 +160,7 @@ impl App {
     }
 }
 
-fn background(tenant: ids::TenantId) -> Ctx {
+pub(super) fn background(tenant: ids::TenantId) -> Ctx {
     let cause = Cause { correlation_id: Uuid::now_v7().to_string(), ..Cause::default() };
     Ctx::service("payment", tenant, cause, Timestamp::now())
 }

@@ -3,12 +3,28 @@
 //! Facts only grow: amounts take the larger figure, flags are never cleared. So the same reports in any order and
 //! any number of repeats end in the same payment, and a late failure never takes an authorization back (PAY-10).
 
-use ids::{OrderId, PaymentId};
-use jiff::Timestamp;
+mod changes;
+mod compare;
+mod report;
+
+use std::collections::BTreeMap;
+
+use ids::{OrderId, PaymentId, UserId};
+use jiff::{SignedDuration, Timestamp};
 use money::Money;
+
+pub use changes::Change;
+pub use compare::Difference;
+pub use report::{Mismatch, Phase, Snapshot};
 
 /// How often an authorization that was voided while nobody knew it is looked for again.
 const LATE_CHECKS: i16 = 6;
+/// Life of a hold (PAY-02; cards: Stripe docs, "place a hold").
+const HOLD: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// How long before its end a hold is warned of.
+const WARNING: SignedDuration = SignedDuration::from_hours(24);
+/// Attempts that a payment may have.
+pub const MOST_ATTEMPTS: i16 = 5;
 
 /// Where a payment stands; derived from its facts, never set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +49,41 @@ pub enum State {
     PartiallyRefunded,
     /// All of it was given back.
     Refunded,
+    /// The hold ended after 7 days without a capture.
+    Expired,
+    /// The customer's bank took money back, or wants to.
+    Disputed,
+}
+
+/// How far the end of a hold has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hold {
+    /// More than a day is left.
+    Open,
+    /// Its end was announced.
+    Expiring,
+    /// It ended; what is left of it is let go.
+    Expired,
+}
+
+/// What became of a dispute; the later one wins, LOST over WON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// Undecided; the bank has the money.
+    Open,
+    /// The money stays with the shop.
+    Won,
+    /// The money is gone.
+    Lost,
+}
+
+/// Money that the customer's bank wants back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dispute {
+    /// How much, minor units.
+    pub amount: i64,
+    /// What became of it.
+    pub outcome: Outcome,
 }
 
 impl State {
@@ -49,6 +100,31 @@ impl State {
             Self::Unknown => "UNKNOWN",
             Self::PartiallyRefunded => "PARTIALLY_REFUNDED",
             Self::Refunded => "REFUNDED",
+            Self::Expired => "EXPIRED",
+            Self::Disputed => "DISPUTED",
+        }
+    }
+}
+
+/// What a bank said of something that the customer typed; the worse word counts, whichever came first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Check {
+    /// It is right.
+    Pass,
+    /// The bank does not check it.
+    Unavailable,
+    /// It is wrong.
+    Fail,
+}
+
+impl Check {
+    /// Name in the contract.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "PASS",
+            Self::Unavailable => "UNAVAILABLE",
+            Self::Fail => "FAIL",
         }
     }
 }
@@ -70,6 +146,26 @@ pub struct Payment {
     pub refunded: i64,
     /// Given back through our own refunds.
     pub refunded_own: i64,
+    /// Refunds of ours without an outcome.
+    pub refund_pending: i64,
+    /// Disputes by the provider's id of them.
+    pub disputes: BTreeMap<String, Dispute>,
+    /// The most that the provider was ever asked to hold; the amount and its increments.
+    pub ceiling: i64,
+    /// The customer, when the order told us.
+    pub customer: Option<UserId>,
+    /// Which attempt this is, from 1.
+    pub attempt: i16,
+    /// The provider's ids of earlier attempts: what they report changes nothing.
+    pub old_references: Vec<String>,
+    /// Taken when authorized, not per shipment.
+    pub immediate: bool,
+    /// The money came outside of any provider (PAY-18).
+    pub manual: bool,
+    /// A provider that was asked before, whose answer got lost and who knew nothing then (PAY-09).
+    pub stray: Option<String>,
+    /// How far the end of the hold has come.
+    pub hold: Hold,
     /// The provider will take no more from the hold.
     pub closed: bool,
     /// The order wants no money held; whatever turns up later is let go.
@@ -80,6 +176,10 @@ pub struct Payment {
     pub decline_reason: Option<String>,
     /// Where the customer must go.
     pub action_url: Option<String>,
+    /// What the bank said of the address (FRD-01).
+    pub avs: Option<Check>,
+    /// What the bank said of the security code, which itself is never kept (FRD-02).
+    pub cvv: Option<Check>,
     /// Provider's name.
     pub provider: String,
     /// Provider's id of it.
@@ -94,69 +194,12 @@ pub struct Payment {
     pub revision: i32,
 }
 
-/// Where the provider says an intent stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// Not decided.
-    Processing,
-    /// The customer must act.
-    RequiresAction,
-    /// Refused.
-    Failed,
-    /// Held; may be captured.
-    Held,
-    /// Captured; the rest of the hold is gone.
-    Done,
-    /// Let go.
-    Canceled,
-}
-
-/// The provider's whole view of one intent at one time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot {
-    /// Provider's id.
-    pub reference: String,
-    /// Amount of the intent.
-    pub amount: Money,
-    /// Where it stands.
-    pub phase: Phase,
-    /// Captured so far, minor units.
-    pub received: i64,
-    /// Given back so far, minor units.
-    pub refunded: i64,
-    /// Why it failed.
-    pub decline_reason: Option<String>,
-    /// Where the customer must go.
-    pub action_url: Option<String>,
-}
-
-/// A report does not belong to the payment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Mismatch {
-    /// Amount or currency differ from what was asked for, or amounts contradict each other.
-    #[error("the provider's amounts do not fit the payment")]
-    Amount,
-    /// The provider knows the payment under another id already.
-    #[error("the provider reports a second intent for the payment")]
-    Reference,
-}
-
-/// What changed between two versions of a payment; becomes events.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// The customer must act.
-    ActionRequired,
-    /// The money is held.
-    Authorized,
-    /// The provider refused.
-    Declined,
-    /// This many minor units of the hold were let go.
-    Voided(i64),
-}
-
 impl Payment {
     /// Where the payment stands.
     pub fn state(&self) -> State {
+        if self.disputed() > 0 {
+            return State::Disputed;
+        }
         if self.refunded > 0 {
             return if self.refunded == self.captured && !self.holds() {
                 State::Refunded
@@ -166,6 +209,9 @@ impl Payment {
         }
         if self.captured > 0 {
             return if self.holds() { State::PartiallyCaptured } else { State::Captured };
+        }
+        if self.hold == Hold::Expired && !self.void_requested {
+            return State::Expired;
         }
         if self.closed {
             return State::Voided;
@@ -200,6 +246,76 @@ impl Payment {
         if self.closed { self.authorized - self.captured } else { 0 }
     }
 
+    /// Given back, or about to be; the provider's count may hold refunds of ours whose answer is on the way.
+    fn going_back(&self) -> i64 {
+        self.refunded.max(self.refunded_own + self.refund_pending)
+    }
+
+    /// Disputed and not won, minor units; never more than what is left of the captures (M11).
+    pub fn disputed(&self) -> i64 {
+        let open = self.disputes.values().filter(|dispute| dispute.outcome != Outcome::Won);
+        let wanted = open.fold(0_i64, |sum, dispute| sum.saturating_add(dispute.amount));
+        wanted.clamp(0, (self.captured - self.going_back()).max(0))
+    }
+
+    /// What may still be given back, minor units.
+    pub fn refundable(&self) -> i64 {
+        if self.manual { 0 } else { (self.captured - self.going_back() - self.disputed()).max(0) }
+    }
+
+    /// When the hold ends; none when no money is held.
+    pub fn hold_ends(&self) -> Option<Timestamp> {
+        self.authorized_at.filter(|_| self.holds()).and_then(|at| at.checked_add(HOLD).ok())
+    }
+
+    /// The payment when its hold has come nearer to its end by now; none when nothing is due.
+    pub fn aged(&self, now: Timestamp) -> Option<Self> {
+        let ends = self.hold_ends()?;
+        let hold = match now.duration_until(ends) {
+            left if left <= SignedDuration::ZERO => Hold::Expired,
+            left if left <= WARNING => Hold::Expiring,
+            _ => Hold::Open,
+        };
+        (hold > self.hold).then(|| Self { hold, ..self.clone() })
+    }
+
+    /// The hold ends now, so that the next attempt can begin.
+    #[must_use]
+    pub fn given_up(&self) -> Self {
+        Self { hold: Hold::Expired, ..self.clone() }
+    }
+
+    /// Whether another attempt may begin: nothing was taken, and the last one ended or is about to.
+    pub fn may_begin_again(&self) -> bool {
+        let ended = matches!(self.state(), State::Declined | State::Expired | State::Voided);
+        let ending = self.state() == State::Authorized && self.hold != Hold::Open;
+        let idle = !self.void_requested && !self.manual && self.captured == 0 && self.asked.is_some();
+        idle && (ended || ending) && self.attempt < MOST_ATTEMPTS
+    }
+
+    /// The money came outside of any provider; none where some is or may be held.
+    pub fn marked_paid(&self) -> Option<Self> {
+        let asked = self.asked?;
+        let none_held = matches!(self.state(), State::Declined | State::Expired | State::Voided) && !self.holds();
+        (none_held && !self.void_requested && self.captured == 0).then(|| Self {
+            manual: true,
+            authorized: asked.minor,
+            captured: asked.minor,
+            closed: true,
+            ..self.clone()
+        })
+    }
+
+    /// Takes in what became of a dispute.
+    #[must_use]
+    pub fn observe_dispute(&self, id: &str, seen: Dispute) -> Self {
+        let mut next = self.clone();
+        let known = next.disputes.entry(id.to_owned()).or_insert(seen);
+        known.amount = known.amount.max(seen.amount);
+        known.outcome = known.outcome.max(seen.outcome);
+        next
+    }
+
     /// Whether nobody knows yet what the provider did.
     pub fn undetermined(&self) -> bool {
         self.asked.is_some() && self.reference.is_none() && self.decline_reason.is_none() && !self.closed
@@ -208,13 +324,17 @@ impl Payment {
     /// Whether money or a challenge must be let go although the order wants none (S2).
     pub fn must_release(&self) -> bool {
         let challenge = self.state() == State::RequiresAction;
-        self.void_requested && (self.holds() || challenge || self.captured > self.refunded)
+        let unwanted = self.holds() || challenge || self.captured > self.refunded + self.disputed();
+        (self.void_requested && unwanted && !self.manual) || (self.hold == Hold::Expired && self.holds())
     }
 
     /// Whether the resolving job must look at it.
     pub fn unresolved(&self) -> bool {
         let late = self.void_requested && self.undetermined() && self.checks < LATE_CHECKS;
-        matches!(self.state(), State::Processing | State::Unknown) || self.must_release() || late
+        matches!(self.state(), State::Processing | State::Unknown)
+            || self.must_release()
+            || late
+            || self.stray.is_some()
     }
 
     /// Takes a report of the provider in.
@@ -222,9 +342,19 @@ impl Payment {
     /// # Errors
     /// [`Mismatch`] when the report is not about this payment; nothing is taken in then.
     pub fn observe(&self, seen: &Snapshot) -> Result<Self, Mismatch> {
+        if self.manual {
+            return Err(Mismatch::Outside);
+        }
+        // An earlier attempt is over, whatever it still has to say.
+        if self.old_references.contains(&seen.reference) {
+            return Ok(self.clone());
+        }
         let amount = seen.amount.minor;
         let plausible = seen.refunded >= 0 && seen.refunded <= seen.received && seen.received <= amount;
-        if self.asked != Some(seen.amount) || !plausible {
+        let asked = self.asked.is_some_and(|asked| {
+            asked.currency == seen.amount.currency && (asked.minor..=self.ceiling.max(asked.minor)).contains(&amount)
+        });
+        if !asked || !plausible {
             return Err(Mismatch::Amount);
         }
         if self.reference.as_ref().is_some_and(|known| *known != seen.reference) {
@@ -237,6 +367,8 @@ impl Payment {
         next.authorized = self.authorized.max(if was_held { amount } else { 0 });
         next.captured = self.captured.max(seen.received);
         next.refunded = self.refunded.max(seen.refunded);
+        next.avs = self.avs.max(seen.avs);
+        next.cvv = self.cvv.max(seen.cvv);
         next.closed |= matches!(seen.phase, Phase::Done | Phase::Canceled);
         if seen.phase == Phase::Failed {
             next.decline_reason = smaller(&self.decline_reason, seen.decline_reason.as_deref().unwrap_or("declined"));
@@ -262,6 +394,17 @@ impl Payment {
         Self { unknown: self.reference.is_none(), ..self.clone() }
     }
 
+    /// Whether a provider that was asked before has been looked at often enough.
+    pub fn stray_is_gone(&self) -> bool {
+        self.checks >= LATE_CHECKS
+    }
+
+    /// Nothing turned up at the provider that was asked before, or it was let go.
+    #[must_use]
+    pub fn without_stray(&self) -> Self {
+        Self { stray: None, ..self.clone() }
+    }
+
     /// The provider knows nothing of it.
     #[must_use]
     pub fn not_found(&self) -> Self {
@@ -272,28 +415,14 @@ impl Payment {
     #[must_use]
     pub fn gave_back(&self, minor: i64) -> Self {
         let own = self.refunded_own + minor;
-        Self { refunded_own: own, refunded: self.refunded.max(own), ..self.clone() }
+        let pending = (self.refund_pending - minor).max(0);
+        Self { refunded_own: own, refunded: self.refunded.max(own), refund_pending: pending, ..self.clone() }
     }
 
-    /// What happened on the way from `self` to `next`.
-    pub fn changes(&self, next: &Self) -> Vec<Change> {
-        let mut changes = Vec::new();
-        let (before, after) = (self.state(), next.state());
-        if before != after && after == State::RequiresAction {
-            changes.push(Change::ActionRequired);
-        }
-        // An order that wants no money is not told that some is held; it is told when that is let go.
-        if self.authorized == 0 && next.authorized > 0 && !next.void_requested && !self.closed {
-            changes.push(Change::Authorized);
-        }
-        if before != after && after == State::Declined {
-            changes.push(Change::Declined);
-        }
-        let released = next.voided() - self.voided();
-        if released > 0 || (before != after && after == State::Voided) {
-            changes.push(Change::Voided(released.max(0)));
-        }
-        changes
+    /// One of our refunds was refused.
+    #[must_use]
+    pub fn kept(&self, minor: i64) -> Self {
+        Self { refund_pending: (self.refund_pending - minor).max(0), ..self.clone() }
     }
 }
 

@@ -4,18 +4,23 @@ use std::str::FromStr;
 
 use contract::common::v1::Money as WireMoney;
 use contract::payment::v1::{
-    AuthorizePaymentRequest, CapturePaymentRequest, IngestProviderWebhookRequest, ListPaymentsRequest,
-    ListPaymentsResponse, Payment as WirePayment, PaymentState, Refund as WireRefund, RefundPaymentRequest,
+    AuthorizePaymentRequest, CapturePaymentRequest, IncrementAuthorizationRequest, IngestProviderWebhookRequest,
+    ListPaymentEventsRequest, ListPaymentEventsResponse, ListPaymentsRequest, ListPaymentsResponse, MarkPaidRequest,
+    Payment as WirePayment, PaymentEvent, PaymentFigures, PaymentState, ReauthorizePaymentRequest,
+    Refund as WireRefund, RefundPaymentRequest,
 };
 use fault::{Fault, Violations};
-use ids::{OrderId, PaymentId};
+use ids::{OrderId, PaymentId, RefundId};
 use jiff::Timestamp;
 use money::{Currency, Money};
+use serve::card;
 use tonic::Request;
 
-use crate::logic::card::holds_card_number;
-use crate::logic::state::{Payment, State};
-use crate::logic::{Authorize, CaptureShipment, GiveBack, Ingest, ListPage, ListPayments, Refund};
+use crate::logic::state::{Check, Payment, State};
+use crate::logic::{
+    Authorize, BeginAgain, CaptureShipment, Entry, EventPage, Figures, GiveBack, HoldMore, Ingest, Instrument,
+    ListEvents, ListPage, ListPayments, MarkPaid, Refund,
+};
 
 /// Header that Stripe signs with.
 const SIGNATURE: &str = "stripe-signature";
@@ -29,9 +34,63 @@ pub(super) fn authorize(request: AuthorizePaymentRequest) -> Result<Authorize, F
     let order = id(&mut wrong, "order_id", &request.order_id);
     let amount = amount(&mut wrong, request.amount.as_ref());
     check_method(&mut wrong, &request.payment_method);
+    if !request.mandate.is_empty() {
+        check_token(&mut wrong, "mandate", &request.mandate);
+    }
+    let customer =
+        if request.customer_id.is_empty() { None } else { id(&mut wrong, "customer_id", &request.customer_id) };
     wrong.finish()?;
     let (Some(order), Some(amount)) = (order, amount) else { return Err(unnamed()) };
-    Ok(Authorize { order, amount, method: request.payment_method })
+    Ok(Authorize {
+        order,
+        amount,
+        instrument: Instrument { method: request.payment_method, mandate: request.mandate },
+        customer,
+        immediate: request.capture_now,
+        challenge: request.challenge,
+    })
+}
+
+pub(super) fn increment(request: &IncrementAuthorizationRequest) -> Result<HoldMore, Fault> {
+    let mut wrong = Violations::default();
+    let order = id(&mut wrong, "order_id", &request.order_id);
+    let amount = amount(&mut wrong, request.amount.as_ref());
+    wrong.finish()?;
+    let (Some(order), Some(amount)) = (order, amount) else { return Err(unnamed()) };
+    Ok(HoldMore { order, amount })
+}
+
+pub(super) fn again(request: ReauthorizePaymentRequest) -> Result<BeginAgain, Fault> {
+    let mut wrong = Violations::default();
+    let payment = id(&mut wrong, "payment_id", &request.payment_id);
+    let attempt = i16::try_from(request.attempt).ok().filter(|attempt| *attempt >= 2);
+    if attempt.is_none() {
+        wrong.add("attempt", "OUT_OF_RANGE", "must be the number of the next attempt, from 2");
+    }
+    if !request.payment_method.is_empty() {
+        check_method(&mut wrong, &request.payment_method);
+    }
+    wrong.finish()?;
+    let (Some(payment), Some(attempt)) = (payment, attempt) else { return Err(unnamed()) };
+    Ok(BeginAgain { payment, attempt, method: Some(request.payment_method).filter(|method| !method.is_empty()) })
+}
+
+pub(super) fn mark_paid(request: MarkPaidRequest) -> Result<MarkPaid, Fault> {
+    let mut wrong = Violations::default();
+    let payment = id(&mut wrong, "payment_id", &request.payment_id);
+    check_reason(&mut wrong, &request.reason);
+    wrong.finish()?;
+    let Some(payment) = payment else { return Err(unnamed()) };
+    Ok(MarkPaid { payment, reason: request.reason })
+}
+
+pub(super) fn list_events(request: ListPaymentEventsRequest) -> Result<ListEvents, Fault> {
+    let mut wrong = Violations::default();
+    let payment = id(&mut wrong, "payment_id", &request.payment_id);
+    let size = size(&mut wrong, request.page_size);
+    wrong.finish()?;
+    let Some(payment) = payment else { return Err(unnamed()) };
+    Ok(ListEvents { payment, size, token: request.page_token })
 }
 
 pub(super) fn capture(request: CapturePaymentRequest) -> Result<CaptureShipment, Fault> {
@@ -47,8 +106,16 @@ pub(super) fn capture(request: CapturePaymentRequest) -> Result<CaptureShipment,
 pub(super) fn refund_request(request: RefundPaymentRequest) -> Result<GiveBack, Fault> {
     let mut wrong = Violations::default();
     let payment = id(&mut wrong, "payment_id", &request.payment_id);
-    let amount = amount(&mut wrong, request.amount.as_ref());
     check_reason(&mut wrong, &request.reason);
+    let nothing = request.amount.as_ref().filter(|sent| sent.amount_minor <= 0);
+    if let (true, Some(payment), Some(sent)) = (wrong.is_empty(), payment, nothing)
+        && let Ok(currency) = sent.currency_code.parse()
+    {
+        // The only thing wrong: the answer shall say what is left, which is not known here.
+        let amount = Money::new(currency, sent.amount_minor);
+        return Ok(GiveBack { payment, amount, reason: request.reason });
+    }
+    let amount = amount(&mut wrong, request.amount.as_ref());
     wrong.finish()?;
     let (Some(payment), Some(amount)) = (payment, amount) else { return Err(unnamed()) };
     Ok(GiveBack { payment, amount, reason: request.reason })
@@ -57,15 +124,7 @@ pub(super) fn refund_request(request: RefundPaymentRequest) -> Result<GiveBack, 
 pub(super) fn list(request: ListPaymentsRequest) -> Result<ListPayments, Fault> {
     let mut wrong = Violations::default();
     let order = if request.order_id.is_empty() { None } else { id(&mut wrong, "order_id", &request.order_id) };
-    let size = match serve::page::size(request.page_size) {
-        Ok(size) => size,
-        Err(fault) => {
-            for violation in fault.violations() {
-                wrong.add(violation.field.clone(), violation.reason.clone(), violation.description.clone());
-            }
-            0
-        }
-    };
+    let size = size(&mut wrong, request.page_size);
     wrong.finish()?;
     Ok(ListPayments { size, token: request.page_token, order })
 }
@@ -96,9 +155,15 @@ pub(super) fn payment_id(text: &str) -> Result<PaymentId, Fault> {
     one("payment_id", text)
 }
 
+pub(super) fn refund_id(text: &str) -> Result<RefundId, Fault> {
+    one("refund_id", text)
+}
+
 pub(super) fn payment(payment: &Payment) -> WirePayment {
     let amount = |minor| payment.asked.map(|asked| money(asked.currency, minor));
     WirePayment {
+        avs_result: payment.avs.map_or("", Check::as_str).to_owned(),
+        cvv_result: payment.cvv.map_or("", Check::as_str).to_owned(),
         id: payment.id.to_string(),
         order_id: payment.order.to_string(),
         state: state(payment.state()).into(),
@@ -118,6 +183,44 @@ pub(super) fn payment(payment: &Payment) -> WirePayment {
             _ => String::new(),
         },
         create_time: Some(time(payment.created_at)),
+        attempt: payment.attempt.into(),
+        refund_pending: amount(payment.refund_pending),
+        disputed: amount(payment.disputed()),
+        hold_expire_time: payment.hold_ends().map(time),
+        marked_paid: payment.manual,
+    }
+}
+
+pub(super) fn events(page: EventPage) -> ListPaymentEventsResponse {
+    ListPaymentEventsResponse { events: page.events.into_iter().map(event).collect(), next_page_token: page.next }
+}
+
+fn event(entry: Entry) -> PaymentEvent {
+    let amount = entry.currency.zip(entry.amount);
+    PaymentEvent {
+        sequence: entry.seq,
+        action: entry.action,
+        actor_kind: entry.actor_kind,
+        actor_id: entry.actor_id,
+        correlation_id: entry.correlation_id,
+        amount: amount.map(|(currency_code, amount_minor)| WireMoney { currency_code, amount_minor }),
+        before: entry.before.map(figures),
+        after: Some(figures(entry.after)),
+        note: entry.note,
+        occur_time: Some(time(entry.occurred_at)),
+    }
+}
+
+fn figures(figures: Figures) -> PaymentFigures {
+    PaymentFigures {
+        state: figures.state,
+        authorized_minor: figures.authorized,
+        captured_minor: figures.captured,
+        voided_minor: figures.voided,
+        refunded_minor: figures.refunded,
+        refund_pending_minor: figures.refund_pending,
+        disputed_minor: figures.disputed,
+        attempt: figures.attempt,
     }
 }
 
@@ -148,6 +251,20 @@ fn state(state: State) -> PaymentState {
         State::Unknown => PaymentState::Unknown,
         State::PartiallyRefunded => PaymentState::PartiallyRefunded,
         State::Refunded => PaymentState::Refunded,
+        State::Expired => PaymentState::Expired,
+        State::Disputed => PaymentState::Disputed,
+    }
+}
+
+pub(super) fn size(wrong: &mut Violations, asked: i32) -> i64 {
+    match serve::page::size(asked) {
+        Ok(size) => size,
+        Err(fault) => {
+            for violation in fault.violations() {
+                wrong.add(violation.field.clone(), violation.reason.clone(), violation.description.clone());
+            }
+            0
+        }
     }
 }
 
@@ -155,7 +272,7 @@ fn money(currency: Currency, minor: i64) -> WireMoney {
     WireMoney { currency_code: currency.code().to_owned(), amount_minor: minor }
 }
 
-fn time(at: Timestamp) -> prost_types::Timestamp {
+pub(super) fn time(at: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }
 }
 
@@ -200,19 +317,25 @@ fn amount(wrong: &mut Violations, sent: Option<&WireMoney>) -> Option<Money> {
 fn check_method(wrong: &mut Violations, method: &str) {
     if method.is_empty() {
         wrong.add("payment_method", "REQUIRED", "must be the provider's token");
-    } else if holds_card_number(method) {
-        wrong.add("payment_method", "CARD_NUMBER_REFUSED", "card numbers are not accepted, only tokens");
-    } else if method.len() > LONGEST_METHOD || !method.bytes().all(|byte| byte.is_ascii_graphic()) {
-        wrong.add("payment_method", "INVALID_TOKEN", "must be 1 to 255 visible ASCII characters");
+    } else {
+        check_token(wrong, "payment_method", method);
     }
 }
 
-fn check_reason(wrong: &mut Violations, reason: &str) {
+fn check_token(wrong: &mut Violations, field: &str, token: &str) {
+    if card::in_text(token) {
+        wrong.add(field, "CARD_NUMBER_REFUSED", "card numbers are not accepted, only tokens");
+    } else if token.len() > LONGEST_METHOD || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        wrong.add(field, "INVALID_TOKEN", "must be 1 to 255 visible ASCII characters");
+    }
+}
+
+pub(super) fn check_reason(wrong: &mut Violations, reason: &str) {
     if reason.trim().is_empty() || reason.chars().count() > LONGEST_REASON {
         wrong.add("reason", "LENGTH", "must be 1 to 200 characters");
     } else if reason.chars().any(char::is_control) {
         wrong.add("reason", "CONTROL_CHARACTER", "must not hold control characters");
-    } else if holds_card_number(reason) {
+    } else if card::in_text(reason) {
         wrong.add("reason", "CARD_NUMBER_REFUSED", "card numbers are not accepted anywhere");
     }
 }

@@ -9,7 +9,7 @@ use testkit::eventually;
 use crate::world::{ASKED, SOON, World, amounts, reason};
 
 #[tokio::test]
-async fn pay_03_shipments_are_captured_one_by_one_and_the_last_lets_the_rest_go() -> Result<()> {
+async fn pay_02_pay_03_shipments_are_captured_one_by_one_and_the_last_lets_the_rest_go() -> Result<()> {
     let (world, order) = (World::start().await?, OrderId::new());
     world.authorize(order, "pm_sim_visa").await?;
     let first = ShipmentId::new();

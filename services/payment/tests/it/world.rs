@@ -1,3 +1,5 @@
+mod desk;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -5,9 +7,10 @@ use contract::common::v1::Money;
 use contract::payment::v1::payment_service_client::PaymentServiceClient;
 use contract::payment::v1::payment_webhook_service_client::PaymentWebhookServiceClient;
 use contract::payment::v1::{
-    AuthorizePaymentRequest, CapturePaymentRequest, GetPaymentRequest, IngestProviderWebhookRequest,
-    InquirePaymentRequest, ListPaymentsRequest, ListPaymentsResponse, Payment, Refund, RefundPaymentRequest,
-    VoidPaymentRequest,
+    AuthorizePaymentRequest, CapturePaymentRequest, CompletePaymentActionRequest, GetPaymentRequest, GetRefundRequest,
+    IncrementAuthorizationRequest, IngestProviderWebhookRequest, InquirePaymentRequest, ListPaymentEventsRequest,
+    ListPaymentsRequest, ListPaymentsResponse, ListRefundsRequest, MarkPaidRequest, Payment, PaymentEvent,
+    ReauthorizePaymentRequest, Refund, RefundPaymentRequest, VoidPaymentRequest,
 };
 use ctx::{Cause, Ctx, Open, Principal, Role};
 use diesel::QueryableByName;
@@ -47,7 +50,7 @@ struct Running {
     tasks: TaskTracker,
     stop: CancellationToken,
     _stop: DropGuard,
-    _simulators: Simulators,
+    simulators: std::sync::Arc<Simulators>,
 }
 
 #[derive(QueryableByName)]
@@ -64,15 +67,37 @@ struct Id {
 
 impl World {
     pub async fn start() -> Result<Self> {
+        Self::with_providers(false).await
+    }
+
+    /// A system with a second provider to fall back to.
+    pub async fn with_fallback() -> Result<Self> {
+        Self::with_providers(true).await
+    }
+
+    async fn with_providers(two: bool) -> Result<Self> {
         let simulators = Simulators::start(Config::default()).await?;
         let db = Db::fresh("payment", payment::MIGRATIONS).await?;
         let mesh = Mesh::new(SigningKey::from_pkcs8("test", &SigningKey::generate())?);
         let provider = format!("http://{}", simulators.payments);
         let settings = Settings {
             payments_url: provider.clone(),
+            payments_fallback_url: if two { format!("{provider}/adyen") } else { String::new() },
             payments_key: "sk_test_1".to_owned().into(),
             ..Settings::isolated()
         };
+        Self::within(TenantId::new(), db, mesh, settings, std::sync::Arc::new(simulators)).await
+    }
+
+    /// The service on a database and a provider that may have been used before.
+    async fn within(
+        tenant: TenantId,
+        db: Db,
+        mesh: Mesh,
+        settings: Settings,
+        simulators: std::sync::Arc<Simulators>,
+    ) -> Result<Self> {
+        let provider = settings.payments_url.clone();
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let mount = payment::mount(&Boot {
             database: db.target().url("{role}"),
@@ -89,11 +114,11 @@ impl World {
             tasks,
             stop: stop.clone(),
             _stop: stop.drop_guard(),
-            _simulators: simulators,
+            simulators,
         };
         let http = reqwest::Client::builder().no_proxy().build()?;
         let running = std::sync::Arc::new(running);
-        Ok(Self { tenant: TenantId::new(), db, settings, mesh, routes, provider, http, running })
+        Ok(Self { tenant, db, settings, mesh, routes, provider, http, running })
     }
 
     /// The same system as another tenant sees it.
@@ -108,7 +133,17 @@ impl World {
         }
     }
 
-    fn ctx(&self) -> Ctx {
+    /// The way to the service in the name of another.
+    pub fn peers(&self, caller: &str) -> Peers {
+        self.mesh.peers(caller)
+    }
+
+    /// The methods behind the stack, for calls of people.
+    pub fn routes(&self) -> tonic::service::Routes {
+        self.routes.clone()
+    }
+
+    pub fn ctx(&self) -> Ctx {
         let cause = Cause { correlation_id: "test".to_owned(), ..Cause::default() };
         Ctx::service("test", self.tenant, cause, Timestamp::now()).within(Duration::from_secs(30))
     }
@@ -129,8 +164,91 @@ impl World {
             order_id: order.to_string(),
             amount: Some(amount),
             payment_method: method.to_owned(),
+            ..Default::default()
         };
         Ok(client.authorize_payment(peers.request(&self.ctx(), message)).await?.into_inner())
+    }
+
+    /// Takes the money at once.
+    pub async fn authorize_now(&self, order: OrderId) -> Result<Payment, Fault> {
+        let (peers, mut client) = self.client("order");
+        let message = AuthorizePaymentRequest {
+            order_id: order.to_string(),
+            amount: Some(usd(ASKED)),
+            payment_method: "pm_sim_visa".to_owned(),
+            capture_now: true,
+            ..Default::default()
+        };
+        Ok(client.authorize_payment(peers.request(&self.ctx(), message)).await?.into_inner())
+    }
+
+    pub async fn increment(&self, order: OrderId, minor: i64, key: &str) -> Result<Payment, Fault> {
+        let (peers, mut client) = self.client("order");
+        let message = IncrementAuthorizationRequest { order_id: order.to_string(), amount: Some(usd(minor)) };
+        Ok(client.increment_authorization(peers.request_keyed(&self.ctx(), key, message)).await?.into_inner())
+    }
+
+    pub async fn reauthorize(&self, payment: &str, attempt: i32, method: &str) -> Result<Payment, Fault> {
+        let (peers, mut client) = self.client("order");
+        let (payment_id, payment_method) = (payment.to_owned(), method.to_owned());
+        let message = ReauthorizePaymentRequest { payment_id, attempt, payment_method };
+        Ok(client.reauthorize_payment(peers.request(&self.ctx(), message)).await?.into_inner())
+    }
+
+    /// A request of a person with a role.
+    fn personal<M>(&self, role: Role, message: M) -> tonic::Request<M> {
+        let principal = Principal::User { id: UserId::new(), roles: vec![role] };
+        let key = ctx::IdempotencyKey { key: "k".to_owned(), scope: "s".to_owned(), fingerprint: [0; 32] };
+        let open = Open {
+            tenant: Some(self.tenant),
+            principal,
+            cause: Cause { correlation_id: "test".to_owned(), ..Cause::default() },
+            deadline: None,
+            now: Timestamp::now(),
+            idempotency: Some(key),
+        };
+        let mut request = tonic::Request::new(message);
+        request.extensions_mut().insert(open);
+        request
+    }
+
+    fn unguarded(&self) -> PaymentServiceClient<tonic::service::Routes> {
+        PaymentServiceClient::new(self.routes.clone())
+    }
+
+    pub async fn mark_paid(&self, payment: &str, reason: &str) -> Result<Payment, Fault> {
+        let message = MarkPaidRequest { payment_id: payment.to_owned(), reason: reason.to_owned() };
+        let request = self.personal(Role::TenantAdmin, message);
+        Ok(self.unguarded().mark_paid(request).await?.into_inner())
+    }
+
+    pub async fn complete_action(&self, payment: &str, role: Role) -> Result<Payment, Fault> {
+        let message = CompletePaymentActionRequest { payment_id: payment.to_owned() };
+        Ok(self.unguarded().complete_payment_action(self.personal(role, message)).await?.into_inner())
+    }
+
+    /// The audit of a payment, page by page.
+    pub async fn history(&self, payment: &str) -> Result<Vec<PaymentEvent>, Fault> {
+        let (mut events, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let message = ListPaymentEventsRequest { payment_id: payment.to_owned(), page_size: 2, page_token };
+            let page = self.unguarded().list_payment_events(self.personal(Role::Csr, message)).await?.into_inner();
+            events.extend(page.events);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return Ok(events);
+            }
+        }
+    }
+
+    pub async fn get_refund(&self, refund: &str) -> Result<Refund, Fault> {
+        let message = GetRefundRequest { refund_id: refund.to_owned() };
+        Ok(self.unguarded().get_refund(self.personal(Role::Csr, message)).await?.into_inner())
+    }
+
+    pub async fn refunds(&self, payment: &str) -> Result<Vec<Refund>, Fault> {
+        let message = ListRefundsRequest { payment_id: payment.to_owned() };
+        Ok(self.unguarded().list_refunds(self.personal(Role::Csr, message)).await?.into_inner().refunds)
     }
 
     pub async fn inquire(&self, order: OrderId) -> Result<Payment, Fault> {
@@ -281,6 +399,38 @@ impl World {
         let answer = self.http.post(url).header("content-type", "application/json").body(body).send().await?;
         ensure!(answer.status().is_success(), "the challenge was refused: {}", answer.status());
         Ok(())
+    }
+
+    /// Every value of every table of the service as text.
+    pub async fn dump(&self) -> Result<String> {
+        #[derive(QueryableByName)]
+        struct Line {
+            #[diesel(sql_type = Text)]
+            line: String,
+        }
+        let mut admin = self.admin().await?;
+        let tables = "SELECT relname::text AS line FROM pg_class WHERE relkind = 'r' AND relnamespace = 'om_payment'::regnamespace";
+        let tables: Vec<Line> = diesel::sql_query(tables).load(&mut admin).await?;
+        let mut all = String::new();
+        for table in tables {
+            let rows = format!("SELECT coalesce(string_agg(to_jsonb(t)::text, ' '), '') AS line FROM {} t", table.line);
+            let rows: Line = diesel::sql_query(rows.as_str()).get_result(&mut admin).await?;
+            all.push_str(&rows.line);
+        }
+        Ok(all)
+    }
+
+    /// What the provider counted of an operation.
+    pub async fn calls(&self, op: &str) -> Result<u64> {
+        let text = self.http.get(format!("{}/_sim/calls", self.provider)).send().await?.text().await?;
+        Ok(serde_json::from_str::<Value>(&text)?[op].as_u64().unwrap_or(0))
+    }
+
+    /// The body of an event about a dispute.
+    pub fn dispute(event: &str, dispute: &str, reference: &str, amount: i64, status: &str) -> Vec<u8> {
+        let object = json!({"object": "dispute", "id": dispute, "payment_intent": reference, "amount": amount,
+            "currency": "usd", "status": status});
+        json!({"id": event, "type": "charge.dispute.updated", "data": {"object": object}}).to_string().into_bytes()
     }
 
     /// The body of an event about an intent, as it stands at the provider now.

@@ -83,7 +83,10 @@ pub(crate) fn lines(lines: &[Line]) -> Vec<fulfillment::FulfillmentLine> {
 }
 
 pub(crate) fn demand(lines: &[Line]) -> Vec<DemandLine> {
-    lines.iter().map(|line| DemandLine { sku: line.sku.clone(), quantity: line.quantity }).collect()
+    lines
+        .iter()
+        .map(|line| DemandLine { sku: line.sku.clone(), quantity: line.quantity, slot_id: String::new() })
+        .collect()
 }
 
 pub(crate) fn shipment(shipment: &Shipment) -> pb::Shipment {

@@ -88,6 +88,13 @@ impl pay::payment_service_server::PaymentService for Others {
         refund_payment: pay::RefundPaymentRequest => pay::Refund,
         get_payment: pay::GetPaymentRequest => pay::Payment,
         list_payments: pay::ListPaymentsRequest => pay::ListPaymentsResponse,
+        increment_authorization: pay::IncrementAuthorizationRequest => pay::Payment,
+        reauthorize_payment: pay::ReauthorizePaymentRequest => pay::Payment,
+        complete_payment_action: pay::CompletePaymentActionRequest => pay::Payment,
+        mark_paid: pay::MarkPaidRequest => pay::Payment,
+        list_payment_events: pay::ListPaymentEventsRequest => pay::ListPaymentEventsResponse,
+        get_refund: pay::GetRefundRequest => pay::Refund,
+        list_refunds: pay::ListRefundsRequest => pay::ListRefundsResponse,
     }
 }
 

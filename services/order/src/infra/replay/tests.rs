@@ -11,7 +11,7 @@ use serde_json::json;
 use testkit::Db;
 
 use super::*;
-use crate::infra::placements::{Placement, Placements};
+use crate::infra::placements::{Guard, Placement, Placements};
 use crate::infra::store::Store;
 
 /// One order in a database of its own.
@@ -43,7 +43,7 @@ impl Shop {
             ..Default::default()
         };
         let placements = Placements::new(pg.clone(), Definition::new("test", 1, Vec::new()));
-        let placement = Placement::new(&ctx, id, UserId::new(), created, json!({}));
+        let placement = Placement::new(&ctx, id, UserId::new(), created, Some(json!({})), Guard::default());
         placements.place(ctx.tenant, placement).await?;
         Ok(Self { _db: db, pg, ctx, id })
     }

@@ -71,13 +71,14 @@ impl Store {
             Some(Written { doc, types, topics, payloads }) => (Some(doc), (types, topics, payloads)),
             None => (None, Default::default()),
         };
+        let body = self.sealed_body(ctx.tenant, PROVIDER, &webhook.event_id, &webhook.body).await?;
         let query = diesel::select(sql::webhook_store(
             ctx.tenant.uuid(),
             PROVIDER,
             webhook.event_id.clone(),
             webhook.kind.clone(),
             status.as_str(),
-            webhook.body.clone(),
+            body,
             folded.map(|(before, _)| before.id.uuid()),
             folded.map_or(0, |(before, _)| before.revision),
             doc,
@@ -123,6 +124,8 @@ impl Store {
     /// [`Fault`] of the database.
     pub async fn parked_body(&self, parked: &Parked) -> Result<Option<Vec<u8>>, Fault> {
         let query = diesel::select(sql::webhook_body(parked.tenant.uuid(), PROVIDER, parked.event_id.clone()));
-        Ok(self.call("payment.parked_body", query).await?)
+        let sealed: Option<Vec<u8>> = self.call("payment.parked_body", query).await?;
+        let Some(sealed) = sealed else { return Ok(None) };
+        self.open_body(parked.tenant, PROVIDER, &parked.event_id, &sealed).await.map(Some)
     }
 }

@@ -1,9 +1,10 @@
 //! What the store answers with.
 
 use ids::{PaymentId, TenantId};
+use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Capture, Ends, Refund};
+use super::{Capture, Ends, Increment, Refund};
 use crate::logic::state::Payment;
 
 /// Who asks the provider.
@@ -47,6 +48,11 @@ pub enum Limit {
 pub enum Place<E> {
     /// There is no such payment.
     NoPayment,
+    /// There is nothing to do: the money was taken before.
+    Before {
+        /// The payment.
+        payment: Payment,
+    },
     /// There is no place.
     Refused {
         /// Why.
@@ -103,6 +109,54 @@ pub enum Stored {
     Stale,
 }
 
+/// One change of a payment in the audit (PAY-13).
+#[derive(Debug, Clone, Deserialize)]
+pub struct Entry {
+    /// Number within the payment.
+    pub seq: i32,
+    /// What happened.
+    pub action: String,
+    /// Kind of who did it.
+    pub actor_kind: String,
+    /// Who did it.
+    pub actor_id: String,
+    /// What caused it.
+    pub correlation_id: String,
+    /// Minor units it was about.
+    pub amount: Option<i64>,
+    /// Their currency.
+    pub currency: Option<String>,
+    /// Before; none at the first.
+    pub before: Option<Figures>,
+    /// After.
+    pub after: Figures,
+    /// Why, where a person said so.
+    pub note: String,
+    /// When.
+    pub occurred_at: Timestamp,
+}
+
+/// A payment's amounts at one time, minor units.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Figures {
+    /// State.
+    pub state: String,
+    /// Held.
+    pub authorized: i64,
+    /// Taken.
+    pub captured: i64,
+    /// Let go.
+    pub voided: i64,
+    /// Given back.
+    pub refunded: i64,
+    /// About to be given back.
+    pub refund_pending: i64,
+    /// Disputed.
+    pub disputed: i64,
+    /// Attempt.
+    pub attempt: i32,
+}
+
 /// A payment that the resolving job must look at.
 #[derive(Debug, Clone, Copy)]
 pub struct Due {
@@ -128,6 +182,8 @@ pub struct OpenEntries {
     pub payment: Payment,
     /// Captures without an outcome.
     pub captures: Vec<Capture>,
+    /// Increments without an outcome.
+    pub increments: Vec<Increment>,
     /// Refunds without an outcome.
     pub refunds: Vec<Refund>,
 }
@@ -141,6 +197,9 @@ impl OpenEntries {
             }
             Ends::Refunded(refund, _) | Ends::RefundRefused(refund, _) => {
                 self.refunds.iter().any(|open| open.id() == refund.id())
+            }
+            Ends::Incremented(increment) | Ends::IncrementRefused(increment, _) => {
+                self.increments.iter().any(|open| open.id() == increment.id())
             }
         }
     }

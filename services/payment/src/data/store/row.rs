@@ -1,12 +1,14 @@
 //! Rows as the SQL functions return them.
 
-use ids::{OrderId, PaymentId, RefundId, ShipmentId};
+use std::collections::BTreeMap;
+
+use ids::{OrderId, PaymentId, RefundId, ShipmentId, UserId};
 use jiff::Timestamp;
 use money::Money;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::logic::state::Payment;
+use crate::logic::state::{Check, Dispute, Hold, Outcome, Payment};
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Row {
@@ -18,11 +20,23 @@ pub(super) struct Row {
     captured: i64,
     refunded: i64,
     refunded_own: i64,
+    refund_pending: i64,
+    disputes: BTreeMap<String, DisputeRow>,
+    ceiling: i64,
+    customer_id: Option<Uuid>,
+    attempt: i16,
+    old_references: Vec<String>,
+    immediate: bool,
+    manual: bool,
+    stray: Option<String>,
+    hold: i16,
     closed: bool,
     void_requested: bool,
     unknown: bool,
     decline_reason: Option<String>,
     action_url: Option<String>,
+    avs_result: Option<Check>,
+    cvv_result: Option<Check>,
     provider: String,
     provider_reference: Option<String>,
     authorized_at: Option<Timestamp>,
@@ -42,11 +56,27 @@ impl From<Row> for Payment {
             captured: row.captured,
             refunded: row.refunded,
             refunded_own: row.refunded_own,
+            refund_pending: row.refund_pending,
+            disputes: row.disputes.into_iter().map(|(id, row)| (id, row.into())).collect(),
+            ceiling: row.ceiling,
+            customer: row.customer_id.map(UserId::from_uuid),
+            attempt: row.attempt,
+            old_references: row.old_references,
+            immediate: row.immediate,
+            manual: row.manual,
+            stray: row.stray,
+            hold: match row.hold {
+                0 => Hold::Open,
+                1 => Hold::Expiring,
+                _ => Hold::Expired,
+            },
             closed: row.closed,
             void_requested: row.void_requested,
             unknown: row.unknown,
             decline_reason: row.decline_reason,
             action_url: row.action_url,
+            avs: row.avs_result,
+            cvv: row.cvv_result,
             provider: row.provider,
             reference: row.provider_reference,
             authorized_at: row.authorized_at,
@@ -54,6 +84,43 @@ impl From<Row> for Payment {
             checks: row.checks,
             revision: row.revision,
         }
+    }
+}
+
+/// A dispute as the row keeps it.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct DisputeRow {
+    amount: i64,
+    outcome: OutcomeRow,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum OutcomeRow {
+    Open,
+    Won,
+    Lost,
+}
+
+impl From<DisputeRow> for Dispute {
+    fn from(row: DisputeRow) -> Self {
+        let outcome = match row.outcome {
+            OutcomeRow::Open => Outcome::Open,
+            OutcomeRow::Won => Outcome::Won,
+            OutcomeRow::Lost => Outcome::Lost,
+        };
+        Self { amount: row.amount, outcome }
+    }
+}
+
+impl From<Dispute> for DisputeRow {
+    fn from(dispute: Dispute) -> Self {
+        let outcome = match dispute.outcome {
+            Outcome::Open => OutcomeRow::Open,
+            Outcome::Won => OutcomeRow::Won,
+            Outcome::Lost => OutcomeRow::Lost,
+        };
+        Self { amount: dispute.amount, outcome }
     }
 }
 
@@ -66,17 +133,27 @@ pub(super) struct Facts<'a> {
     voided: i64,
     refunded: i64,
     refunded_own: i64,
+    refund_pending: i64,
+    disputes: BTreeMap<&'a str, DisputeRow>,
+    disputed: i64,
+    manual: bool,
+    stray: Option<&'a str>,
+    hold: i16,
     closed: bool,
     void_requested: bool,
     unknown: bool,
     decline_reason: Option<&'a str>,
     action_url: Option<&'a str>,
     provider_reference: Option<&'a str>,
+    avs_result: Option<Check>,
+    cvv_result: Option<Check>,
     unresolved: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     capture: Option<Ending<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     refund: Option<Ending<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    increment: Option<Ending<'a>>,
 }
 
 impl<'a> Facts<'a> {
@@ -88,20 +165,33 @@ impl<'a> Facts<'a> {
             voided: payment.voided(),
             refunded: payment.refunded,
             refunded_own: payment.refunded_own,
+            refund_pending: payment.refund_pending,
+            disputes: payment.disputes.iter().map(|(id, dispute)| (id.as_str(), (*dispute).into())).collect(),
+            disputed: payment.disputed(),
+            manual: payment.manual,
+            stray: payment.stray.as_deref(),
+            hold: match payment.hold {
+                Hold::Open => 0,
+                Hold::Expiring => 1,
+                Hold::Expired => 2,
+            },
             closed: payment.closed,
             void_requested: payment.void_requested,
             unknown: payment.unknown,
             decline_reason: payment.decline_reason.as_deref(),
             action_url: payment.action_url.as_deref(),
             provider_reference: payment.reference.as_deref(),
+            avs_result: payment.avs,
+            cvv_result: payment.cvv,
             unresolved: payment.unresolved(),
             capture: ends.and_then(Ends::capture),
             refund: ends.and_then(Ends::refund),
+            increment: ends.and_then(Ends::increment),
         }
     }
 }
 
-/// How a capture or a refund ended.
+/// How a capture, a refund or an increment ended.
 #[derive(Debug, Clone, Copy)]
 pub enum Ends<'a> {
     /// The provider took the money of a shipment.
@@ -112,6 +202,10 @@ pub enum Ends<'a> {
     Refunded(&'a Refund, &'a str),
     /// The provider refused to give it back, with this code.
     RefundRefused(&'a Refund, &'a str),
+    /// The provider holds more.
+    Incremented(&'a Increment),
+    /// The provider does not hold more, with this code.
+    IncrementRefused(&'a Increment, &'a str),
 }
 
 #[derive(Debug, Serialize)]
@@ -127,7 +221,7 @@ impl<'a> Ends<'a> {
         let (capture, state, code) = match self {
             Self::Captured(capture) => (capture, EntryState::Succeeded, None),
             Self::CaptureRefused(capture, code) => (capture, EntryState::Failed, Some(code)),
-            Self::Refunded(..) | Self::RefundRefused(..) => return None,
+            _ => return None,
         };
         Some(Ending { id: capture.shipment, state, code, provider_reference: None })
     }
@@ -136,9 +230,18 @@ impl<'a> Ends<'a> {
         let (refund, state, code, provider_reference) = match self {
             Self::Refunded(refund, reference) => (refund, EntryState::Succeeded, None, Some(reference)),
             Self::RefundRefused(refund, code) => (refund, EntryState::Failed, Some(code), None),
-            Self::Captured(..) | Self::CaptureRefused(..) => return None,
+            _ => return None,
         };
         Some(Ending { id: refund.id, state, code, provider_reference })
+    }
+
+    fn increment(self) -> Option<Ending<'a>> {
+        let (increment, state, code) = match self {
+            Self::Incremented(increment) => (increment, EntryState::Succeeded, None),
+            Self::IncrementRefused(increment, code) => (increment, EntryState::Failed, Some(code)),
+            _ => return None,
+        };
+        Some(Ending { id: increment.id, state, code, provider_reference: None })
     }
 }
 
@@ -192,6 +295,26 @@ impl Capture {
     /// The payment.
     pub fn payment(&self) -> PaymentId {
         PaymentId::from_uuid(self.payment)
+    }
+}
+
+/// More money that is to be held.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Increment {
+    #[serde(rename = "increment_id")]
+    id: Uuid,
+    /// Held in total when it is done, minor units.
+    pub target: i64,
+    /// Where it stands.
+    pub state: EntryState,
+    /// Why it failed.
+    pub code: Option<String>,
+}
+
+impl Increment {
+    /// Identity; the provider's idempotency key.
+    pub fn id(&self) -> Uuid {
+        self.id
     }
 }
 

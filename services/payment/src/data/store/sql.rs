@@ -5,16 +5,28 @@ use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, T
 
 define_sql_function! {
     /// Begins the payment of an order or finds it.
-    fn payment_begin(tenant: Uuid, payment: Uuid, order: Uuid, amount: BigInt, currency: Text, provider: Text, method: Text,
-        event_type: Text, topic: Text, payload: Binary, meta: Jsonb) -> Jsonb;
+    fn payment_begin(tenant: Uuid, payment: Uuid, order: Uuid, amount: BigInt, currency: Text, provider: Text, instrument: Binary,
+        customer: Nullable<Uuid>, immediate: Bool, event_type: Text, topic: Text, payload: Binary, meta: Jsonb) -> Jsonb;
 }
 define_sql_function! {
     /// A payment by its id or its order.
     fn payment_get(tenant: Uuid, payment: Nullable<Uuid>, order: Nullable<Uuid>) -> Nullable<Jsonb>;
 }
 define_sql_function! {
-    /// The method that the provider was asked with.
-    fn payment_method(tenant: Uuid, payment: Uuid) -> Nullable<Text>;
+    /// What the provider was asked with, sealed.
+    fn payment_instrument(tenant: Uuid, payment: Uuid) -> Nullable<Binary>;
+}
+define_sql_function! {
+    /// Some values that an older key sealed.
+    fn sealed_below(tenant: Uuid, below: Binary, most: Integer) -> Jsonb;
+}
+define_sql_function! {
+    /// Replaces a sealed value unless somebody did.
+    fn sealed_again(tenant: Uuid, kind: Text, id: Text, n: Integer, before: Binary, after: Binary) -> Bool;
+}
+define_sql_function! {
+    /// Whether the order's risk wants a challenge.
+    fn risk_challenged(tenant: Uuid, order: Uuid) -> Bool;
 }
 define_sql_function! {
     /// Writes facts and events; NULL when the row moved on.
@@ -28,12 +40,13 @@ define_sql_function! {
 }
 define_sql_function! {
     /// Takes a shipment's place under the limit.
-    fn capture_begin(tenant: Uuid, order: Uuid, shipment: Uuid, amount: BigInt, currency: Text, is_final: Bool) -> Jsonb;
+    fn capture_begin(tenant: Uuid, order: Uuid, shipment: Uuid, amount: BigInt, currency: Text, is_final: Bool,
+        meta: Jsonb) -> Jsonb;
 }
 define_sql_function! {
     /// Takes a refund's place under the limit.
     fn refund_begin(tenant: Uuid, payment: Uuid, refund: Uuid, amount: Nullable<BigInt>, currency: Nullable<Text>, reason: Text,
-        fingerprint: Binary) -> Jsonb;
+        fingerprint: Binary, meta: Jsonb) -> Jsonb;
 }
 define_sql_function! {
     /// The payment with its captures and refunds that have not ended.
@@ -52,4 +65,55 @@ define_sql_function! {
 define_sql_function! {
     /// The body of a parked event.
     fn webhook_body(tenant: Uuid, provider: Text, event: Text) -> Nullable<Binary>;
+}
+define_sql_function! {
+    /// Takes an increment's place.
+    fn increment_begin(tenant: Uuid, order: Uuid, increment: Uuid, amount: BigInt, currency: Text, fingerprint: Binary,
+        meta: Jsonb) -> Jsonb;
+}
+define_sql_function! {
+    /// Begins the next attempt; NULL when the row moved on.
+    fn payment_reauthorize(tenant: Uuid, payment: Uuid, revision: Integer, provider: Text, instrument: Nullable<Binary>,
+        event_type: Text, topic: Text, payload: Binary, meta: Jsonb) -> Nullable<Jsonb>;
+}
+define_sql_function! {
+    /// A payment by the provider's id of it.
+    fn payment_of_reference(tenant: Uuid, reference: Text) -> Nullable<Jsonb>;
+}
+define_sql_function! {
+    /// A refund by its id.
+    fn refund_get(tenant: Uuid, refund: Uuid) -> Nullable<Jsonb>;
+}
+define_sql_function! {
+    /// The refunds of a payment; NULL without one.
+    fn refunds_of(tenant: Uuid, payment: Uuid) -> Nullable<Jsonb>;
+}
+define_sql_function! {
+    /// The audit of a payment behind a number; NULL without one.
+    fn payment_history(tenant: Uuid, payment: Uuid, after: Integer, most: Integer) -> Nullable<Jsonb>;
+}
+define_sql_function! {
+    /// Moves a payment to another provider; NULL when the row moved on.
+    fn payment_switch(tenant: Uuid, payment: Uuid, revision: Integer, provider: Text, stray: Bool, meta: Jsonb)
+        -> Nullable<Jsonb>;
+}
+define_sql_function! {
+    /// Our payments of a provider that began on a day.
+    fn reconciliation_ours(tenant: Uuid, provider: Text, day: Text) -> Jsonb;
+}
+define_sql_function! {
+    /// The figures of a day.
+    fn reconciliation_get(tenant: Uuid, provider: Text, day: Text) -> Nullable<Jsonb>;
+}
+define_sql_function! {
+    /// Keeps what a run found.
+    fn reconciliation_store(tenant: Uuid, provider: Text, day: Text, ours: Integer, theirs: Integer, found: Jsonb) -> Jsonb;
+}
+define_sql_function! {
+    /// What differs, behind an id.
+    fn discrepancies_page(tenant: Uuid, id: Nullable<Text>, after: Text, resolved: Bool, most: Integer) -> Jsonb;
+}
+define_sql_function! {
+    /// Ends a discrepancy.
+    fn discrepancy_resolve(tenant: Uuid, id: Text, resolution: Text, reason: Text, by: Text) -> Nullable<Jsonb>;
 }

@@ -4,6 +4,9 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use simulators::{Config, Simulators};
 
+use ids::{OrderId, TenantId};
+
+use super::super::store::Instrument;
 use super::*;
 
 const TRY: Duration = Duration::from_millis(400);
@@ -48,13 +51,17 @@ fn usd(minor: i64) -> Money {
     Money::new("USD".parse().expect("a currency"), minor)
 }
 
-fn ask(method: &str) -> Authorization<'_> {
+fn ask(method: &str) -> Authorization<'static> {
+    let instrument = Box::new(Instrument { method: method.to_owned(), mandate: String::new() });
     Authorization {
         tenant: TenantId::new(),
         payment: PaymentId::new(),
         order: OrderId::new(),
         amount: usd(5_000),
-        method,
+        instrument: Box::leak(instrument),
+        attempt: 1,
+        immediate: false,
+        challenge: false,
     }
 }
 
@@ -65,8 +72,8 @@ async fn pay_01_a_hold_is_made_once_however_often_it_is_asked_for() {
     let first = world.stripe.authorize(ask).await.expect("a hold");
     assert_eq!((first.phase, first.amount, first.received), (Phase::Held, usd(5_000), 0));
     assert_eq!(world.stripe.authorize(ask).await.expect("the same hold"), first);
-    assert_eq!(world.stripe.find(ask.payment, None).await.expect("an answer"), Some(first.clone()));
-    assert_eq!(world.stripe.find(ask.payment, Some(&first.reference)).await.expect("an answer"), Some(first));
+    assert_eq!(world.stripe.find(ask.payment, None, &[]).await.expect("an answer"), Some(first.clone()));
+    assert_eq!(world.stripe.find(ask.payment, Some(&first.reference), &[]).await.expect("an answer"), Some(first));
     assert_eq!(world.effects("authorize").await, 1);
 }
 
@@ -112,9 +119,9 @@ async fn an_outcome_behind_three_resets_is_unknown_and_an_inquiry_finds_it() {
     let ask = ask("pm_sim_visa");
     let lost = world.stripe.authorize(ask).await;
     assert!(matches!(lost, Err(Trouble::Unknown)), "{lost:?}");
-    let found = world.stripe.find(ask.payment, None).await.expect("an answer").expect("it happened");
+    let found = world.stripe.find(ask.payment, None, &[]).await.expect("an answer").expect("it happened");
     assert_eq!((found.phase, world.effects("authorize").await), (Phase::Held, 1));
-    let never = world.stripe.find(PaymentId::new(), None).await.expect("an answer");
+    let never = world.stripe.find(PaymentId::new(), None, &[]).await.expect("an answer");
     assert_eq!(never, None);
 }
 
@@ -123,13 +130,13 @@ async fn captures_refunds_and_cancels_have_one_effect_per_key() {
     let world = World::start().await;
     let held = world.stripe.authorize(ask("pm_sim_visa")).await.expect("a hold");
     for _ in 0..2 {
-        let part = world.stripe.capture(&held.reference, 2_000, false, "shp_1").await.expect("a capture");
+        let part = world.stripe.capture(&held.reference, usd(2_000), false, "shp_1").await.expect("a capture");
         assert_eq!((part.phase, part.received), (Phase::Held, 2_000));
     }
-    let too_much = world.stripe.capture(&held.reference, 4_000, false, "shp_2").await;
+    let too_much = world.stripe.capture(&held.reference, usd(4_000), false, "shp_2").await;
     assert!(matches!(&too_much, Err(Trouble::Refused { code, .. }) if code == "amount_too_large"), "{too_much:?}");
-    let first = world.stripe.refund(&held.reference, 500, "rfd_1").await.expect("a refund");
-    assert_eq!(world.stripe.refund(&held.reference, 500, "rfd_1").await.expect("the same refund"), first);
+    let first = world.stripe.refund(&held.reference, usd(500), "rfd_1").await.expect("a refund");
+    assert_eq!(world.stripe.refund(&held.reference, usd(500), "rfd_1").await.expect("the same refund"), first);
     let gone = world.stripe.cancel(&held.reference, "void").await.expect("the rest is let go");
     assert_eq!((gone.phase, gone.received, gone.refunded), (Phase::Canceled, 2_000, 500));
     let again = world.stripe.cancel(&held.reference, "void again").await;
@@ -154,10 +161,10 @@ fn events_are_read_with_the_payment_they_belong_to() {
     let event = json!({"id": "evt_1", "type": "charge.refunded", "data": {"object": charge}}).to_string();
     let event = read_event(event.as_bytes()).expect("an event");
     assert_eq!((event.tenant, event.payment), (Some(tenant), Some(payment)));
-    let seen = event.snapshot.expect("a report");
+    let Report::Payment(seen) = event.report else { panic!("a report") };
     assert_eq!((seen.reference.as_str(), seen.received, seen.refunded), ("pi_1", 100, 40));
     let other =
         json!({"id": "evt_2", "type": "customer.created", "data": {"object": {"object": "customer"}}}).to_string();
-    assert!(read_event(other.as_bytes()).expect("an event").snapshot.is_none());
+    assert!(matches!(read_event(other.as_bytes()).expect("an event").report, Report::Nothing));
     assert!(read_event(b"{}").is_err());
 }

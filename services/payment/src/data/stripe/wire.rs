@@ -6,7 +6,8 @@ use money::{Currency, Money};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::logic::state::{Phase, Snapshot};
+use crate::data::gateway::Report;
+use crate::logic::state::{Check, Dispute, Outcome, Phase, Snapshot};
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Intent {
@@ -23,6 +24,29 @@ pub(super) struct Intent {
     pub(super) metadata: BTreeMap<String, String>,
     next_action: Option<NextAction>,
     last_payment_error: Option<ErrorBody>,
+    /// The charge itself where it was asked for, else its id.
+    #[serde(default)]
+    latest_charge: Value,
+}
+
+/// Stripe's words: pass, fail, unavailable, unchecked.
+#[derive(Debug, Default)]
+struct Checks {
+    avs: Option<Check>,
+    cvv: Option<Check>,
+}
+
+impl Checks {
+    fn of(charge: &Value) -> Self {
+        let checks = &charge["payment_method_details"]["card"]["checks"];
+        let said = |name: &str| match checks[name].as_str() {
+            Some("pass") => Some(Check::Pass),
+            Some("fail") => Some(Check::Fail),
+            Some("unavailable") => Some(Check::Unavailable),
+            _ => None,
+        };
+        Self { avs: said("address_line1_check").max(said("address_postal_code_check")), cvv: said("cvc_check") }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -46,6 +70,22 @@ pub(super) struct Charge {
     currency: String,
     #[serde(default)]
     pub(super) metadata: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Disputed {
+    id: String,
+    amount: i64,
+    payment_intent: String,
+    status: String,
+    #[serde(default)]
+    pub(super) metadata: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Page {
+    pub(super) data: Vec<Intent>,
+    pub(super) has_more: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -104,7 +144,10 @@ impl Intent {
             "canceled" => Phase::Canceled,
             _ => Phase::Processing,
         };
+        let checks = Checks::of(&self.latest_charge);
         Some(Snapshot {
+            avs: checks.avs,
+            cvv: checks.cvv,
             amount: Money::new(currency(&self.currency)?, self.amount),
             phase,
             received: self.amount_received,
@@ -127,7 +170,23 @@ impl Charge {
             refunded: self.amount_refunded,
             decline_reason: None,
             action_url: None,
+            avs: None,
+            cvv: None,
         })
+    }
+}
+
+impl Disputed {
+    /// What the dispute says; inquiries ("warning_…") move no money.
+    pub(super) fn report(self) -> Report {
+        let outcome = match self.status.as_str() {
+            "won" => Outcome::Won,
+            "lost" => Outcome::Lost,
+            inquiry if inquiry.starts_with("warning_") => return Report::Nothing,
+            _ => Outcome::Open,
+        };
+        let dispute = Dispute { amount: self.amount.max(0), outcome };
+        Report::Dispute { id: self.id, reference: self.payment_intent, dispute }
     }
 }
 

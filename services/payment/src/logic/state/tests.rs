@@ -17,11 +17,23 @@ fn payment() -> Payment {
         captured: 0,
         refunded: 0,
         refunded_own: 0,
+        refund_pending: 0,
+        disputes: BTreeMap::new(),
+        ceiling: ASKED,
+        customer: None,
+        attempt: 1,
+        old_references: Vec::new(),
+        immediate: false,
+        manual: false,
+        stray: None,
+        hold: Hold::Open,
         closed: false,
         void_requested: false,
         unknown: false,
         decline_reason: None,
         action_url: None,
+        avs: None,
+        cvv: None,
         provider: "stripe".to_owned(),
         reference: None,
         authorized_at: None,
@@ -40,6 +52,8 @@ fn seen(phase: Phase, received: i64, refunded: i64) -> Snapshot {
         refunded,
         decline_reason: (phase == Phase::Failed).then(|| "insufficient_funds".to_owned()),
         action_url: (phase == Phase::RequiresAction).then(|| "https://bank.example/3ds".to_owned()),
+        avs: None,
+        cvv: None,
     }
 }
 
@@ -166,6 +180,99 @@ proptest! {
             prop_assert_eq!(once.refunded, payment.refunded.max(ours));
         }
     }
+}
+
+/// What happens to a payment from outside and from our own refunds.
+#[derive(Debug, Clone)]
+enum Step {
+    Report(Snapshot),
+    Dispute(String, Dispute),
+    /// We begin to give back as much of this as is left.
+    Begin(i64),
+    /// The oldest refund of ours that is under way ends well, or not.
+    End(bool),
+    Void,
+    Age(Hold),
+}
+
+fn step(told: Vec<Snapshot>) -> impl Strategy<Value = Step> {
+    let outcome = prop_oneof![Just(Outcome::Open), Just(Outcome::Won), Just(Outcome::Lost)];
+    let dispute = ("dp_[1-3]", 1..=2 * ASKED, outcome);
+    prop_oneof![
+        5 => prop::sample::select(told).prop_map(Step::Report),
+        2 => dispute.prop_map(|(id, amount, outcome)| Step::Dispute(id, Dispute { amount, outcome })),
+        2 => (1..=ASKED).prop_map(Step::Begin),
+        2 => any::<bool>().prop_map(Step::End),
+        1 => Just(Step::Void),
+        1 => prop_oneof![Just(Hold::Expiring), Just(Hold::Expired)].prop_map(Step::Age),
+    ]
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec(op(), 0..12)
+        .prop_map(|ops| reports(&ops))
+        .prop_flat_map(|told| prop::collection::vec(step(told), 0..30))
+}
+
+/// What `refund_begin` does, and ends do.
+fn stepped(payment: &Payment, open: &mut Vec<i64>, step: &Step) -> Payment {
+    match step {
+        Step::Report(seen) => payment.observe(seen).expect("a fitting report"),
+        Step::Dispute(id, dispute) => payment.observe_dispute(id, *dispute),
+        Step::Begin(minor) => {
+            let minor = (*minor).min(payment.refundable());
+            if minor == 0 {
+                return payment.clone();
+            }
+            open.push(minor);
+            Payment { refund_pending: payment.refund_pending + minor, ..payment.clone() }
+        }
+        Step::End(well) if !open.is_empty() => {
+            let minor = open.remove(0);
+            if *well { payment.gave_back(minor) } else { payment.kept(minor) }
+        }
+        Step::End(_) => payment.clone(),
+        Step::Void => Payment { void_requested: true, ..payment.clone() },
+        Step::Age(hold) => Payment { hold: payment.hold.max(*hold), ..payment.clone() },
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+    #[test]
+    fn pay_04_refunded_pending_and_disputed_stay_within_captured_within_authorized(steps in steps()) {
+        let (mut payment, mut open) = (payment(), Vec::new());
+        for step in &steps {
+            payment = stepped(&payment, &mut open, step);
+            // The CHECK of the table, and the provider's own sum when every refund of ours under way succeeds.
+            let back = payment.refunded.max(payment.refunded_own + payment.refund_pending);
+            prop_assert!(back + payment.disputed() <= payment.captured, "{step:?}: {payment:?}");
+            prop_assert!(payment.captured + payment.voided() <= payment.authorized, "{step:?}: {payment:?}");
+            prop_assert!(payment.refunded_own <= payment.refunded && payment.disputed() >= 0);
+            prop_assert_eq!(payment.refund_pending, open.iter().sum::<i64>());
+            prop_assert!(payment.refundable() <= payment.captured - back - payment.disputed());
+            // Once more changes nothing.
+            if matches!(step, Step::Report(_) | Step::Dispute(..)) {
+                prop_assert_eq!(&stepped(&payment, &mut open, step), &payment);
+            }
+        }
+    }
+}
+
+#[test]
+fn pay_02_a_hold_is_old_after_six_days_and_over_after_seven() {
+    let mut held = after(&[seen(Phase::Held, 0, 0)]);
+    let start: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
+    held.authorized_at = Some(start);
+    let at = |hours| held.aged(start + SignedDuration::from_hours(hours)).map(|aged| aged.hold);
+    assert_eq!((at(0), at(143)), (None, None));
+    assert_eq!((at(144), at(167)), (Some(Hold::Expiring), Some(Hold::Expiring)));
+    assert_eq!(at(168), Some(Hold::Expired));
+    let over = Payment { hold: Hold::Expired, ..held.clone() };
+    assert_eq!((over.state(), over.must_release()), (State::Expired, true));
+    let taken = after(&[seen(Phase::Done, ASKED, 0)]);
+    assert_eq!(taken.aged(start + SignedDuration::from_hours(1_000)), None, "what was taken does not end");
 }
 
 #[test]

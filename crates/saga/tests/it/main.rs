@@ -1,0 +1,5 @@
+//! Sagas against a real PostgreSQL: engines that share them, operators who decide about them.
+
+mod engines;
+mod operators;
+mod world;

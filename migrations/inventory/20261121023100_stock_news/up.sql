@@ -1,0 +1,102 @@
+-- Tells of stock that changed: StockChanged, LowStock, BackInStock (INV-06, INV-07).
+--
+-- The write path of an order does nothing for this but write its line of the ledger, which it does anyway. A job follows
+-- the ledger below the oldest open transaction, as the relay follows the events, and tells once of all that happened to a
+-- product since it looked: a product that everybody buys costs one event a look and no lock of its stock.
+
+-- The second place in a log of this schema.
+ALTER TABLE relay_cursor DROP CONSTRAINT relay_cursor_id_check;
+ALTER TABLE relay_cursor ADD CONSTRAINT relay_cursor_id_check CHECK (id IN (1, 2));
+INSERT INTO relay_cursor VALUES (2, '0', 0);
+
+CREATE TABLE inventory_settings (
+  tenant_id           uuid NOT NULL PRIMARY KEY,
+  low_stock_threshold int  NOT NULL CHECK (low_stock_threshold BETWEEN 0 AND 1000000),
+  reorder_up_to       int  NOT NULL CHECK (reorder_up_to BETWEEN 0 AND 10000000)
+);
+SELECT om_protect('inventory_settings');
+
+-- What was last told of a product; version counts the events of its stream.
+CREATE TABLE stock_news (
+  tenant_id uuid    NOT NULL,
+  sku       text    COLLATE "C" NOT NULL,
+  version   int     NOT NULL DEFAULT 0,
+  low       boolean NOT NULL DEFAULT false,
+  sold_out  boolean NOT NULL DEFAULT false,
+  levels    jsonb   NOT NULL DEFAULT '[]',
+  PRIMARY KEY (tenant_id, sku)
+) WITH (fillfactor = 60);
+SELECT om_protect('stock_news');
+
+CREATE FUNCTION low_threshold(p_tenant uuid) RETURNS int LANGUAGE sql STABLE AS $$
+  SELECT coalesce((SELECT low_stock_threshold FROM inventory_settings WHERE tenant_id = p_tenant), 10)
+$$;
+
+CREATE FUNCTION reorder_up_to(p_tenant uuid) RETURNS int LANGUAGE sql STABLE AS $$
+  SELECT coalesce((SELECT reorder_up_to FROM inventory_settings WHERE tenant_id = p_tenant), 30)
+$$;
+
+-- Goods whose ledger grew, by tenant, and the place to go on from; NULL: none. Slots are told by nobody.
+CREATE FUNCTION stock_changes(p_limit int) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+  c relay_cursor%ROWTYPE;
+BEGIN
+  SELECT * INTO c FROM relay_cursor WHERE id = 2;
+  RETURN (
+    WITH batch AS (
+      SELECT l.tenant_id, l.sku, l.xid, l.seq FROM stock_ledger l
+      WHERE (l.xid, l.seq) > (c.xid, c.gpos) AND l.xid < pg_snapshot_xmin(pg_current_snapshot())
+      ORDER BY l.xid, l.seq LIMIT p_limit
+    ), goods AS (
+      SELECT b.tenant_id, jsonb_agg(DISTINCT b.sku) AS skus FROM batch b WHERE strpos(b.sku, '@') = 0 GROUP BY b.tenant_id
+    )
+    SELECT jsonb_build_object('from_xid', c.xid::text, 'from_seq', c.gpos, 'xid', b.xid::text, 'seq', b.seq,
+                              'lines', (SELECT count(*) FROM batch),
+                              'tenants', (SELECT coalesce(jsonb_agg(to_jsonb(g)), '[]') FROM goods g))
+    FROM batch b ORDER BY b.xid DESC, b.seq DESC LIMIT 1);
+END $$;
+
+-- Moves the place on unless another process did.
+CREATE FUNCTION stock_changes_seen(p_from_xid text, p_from_seq bigint, p_xid text, p_seq bigint) RETURNS boolean
+LANGUAGE plpgsql AS $$
+BEGIN
+  UPDATE relay_cursor SET xid = p_xid::xid8, gpos = p_seq
+    WHERE id = 2 AND (xid, gpos) = (p_from_xid::xid8, p_from_seq);
+  RETURN FOUND;
+END $$;
+
+-- Locks what was told of some products and says what they are now.
+CREATE FUNCTION stock_news_lock(p_tenant uuid, p_skus text[]) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO stock_news (tenant_id, sku) SELECT p_tenant, n.sku FROM unnest(p_skus) AS n (sku) ORDER BY n.sku
+    ON CONFLICT DO NOTHING;
+  PERFORM FROM stock_news WHERE tenant_id = p_tenant AND sku = ANY (p_skus) ORDER BY sku FOR NO KEY UPDATE;
+  -- A new statement sees the stock as it is under the lock: what is told of a product never goes back.
+  RETURN jsonb_build_object(
+    'threshold', low_threshold(p_tenant), 'reorder_up_to', reorder_up_to(p_tenant),
+    'products', (SELECT jsonb_agg(jsonb_build_object('sku', n.sku, 'version', n.version, 'low', n.low,
+        'sold_out', n.sold_out, 'told', n.levels, 'levels', (
+          SELECT coalesce(jsonb_agg(jsonb_build_object('warehouse', s.warehouse, 'on_hand', s.on_hand,
+                                                       'reserved', s.reserved, 'safety', s.safety) ORDER BY s.warehouse), '[]')
+          FROM stock s WHERE s.tenant_id = p_tenant AND s.sku = n.sku)) ORDER BY n.sku)
+      FROM stock_news n WHERE n.tenant_id = p_tenant AND n.sku = ANY (p_skus)));
+END $$;
+
+-- Writes what is told, with its events. p_news: [{sku, stream, version, low, sold_out, levels, types, payloads}].
+CREATE FUNCTION stock_news_tell(p_tenant uuid, p_topic text, p_news jsonb, p_meta jsonb) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  one record;
+BEGIN
+  FOR one IN SELECT * FROM jsonb_to_recordset(p_news) AS (sku text, stream uuid, version int, low boolean,
+      sold_out boolean, levels jsonb, types text[], payloads text[]) LOOP
+    IF event_append(p_tenant, one.stream, one.version, one.types, array_fill(p_topic, ARRAY[cardinality(one.types)]),
+         ARRAY(SELECT decode(p, 'base64') FROM unnest(one.payloads) AS p), p_meta) IS NULL THEN
+      RAISE EXCEPTION 'the news of a product are not at their version' USING ERRCODE = 'serialization_failure';
+    END IF;
+    UPDATE stock_news SET version = one.version + cardinality(one.types), low = one.low, sold_out = one.sold_out,
+        levels = one.levels
+      WHERE tenant_id = p_tenant AND sku = one.sku;
+  END LOOP;
+END $$;
+
+SELECT om_grant();

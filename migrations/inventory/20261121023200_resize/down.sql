@@ -1,0 +1,2 @@
+DROP FUNCTION reservation_resize;
+ALTER TABLE reservations DROP COLUMN revision;

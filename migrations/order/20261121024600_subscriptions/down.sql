@@ -1,0 +1,3 @@
+DROP FUNCTION subscription_due(uuid, int), subscription_page(uuid, uuid, smallint[], uuid, int),
+  subscription_save(uuid, uuid, int, uuid, smallint, bytea, timestamptz, jsonb, text, text, bytea, jsonb);
+DROP TABLE subscription_periods, subscriptions;

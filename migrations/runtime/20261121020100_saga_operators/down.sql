@@ -1,0 +1,2 @@
+DROP FUNCTION saga_lease, saga_alert, saga_stuck, saga_operate;
+DROP INDEX sagas_attention;

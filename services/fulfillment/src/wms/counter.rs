@@ -1,0 +1,155 @@
+//! Hands what the warehouse system counted to inventory, as observations, every 15 minutes (INV-11).
+//!
+//! Nothing is ever written to the warehouse system here, and inventory compares only: promises stay as they are.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use contract::inventory::v1::stock_control_service_client::StockControlServiceClient;
+use contract::inventory::v1::{IngestWmsSnapshotRequest, Observation};
+use ctx::{Cause, Ctx};
+use fault::Fault;
+use futures::StreamExt;
+use ids::TenantId;
+use jiff::Timestamp;
+use serve::Peers;
+use tokio_util::sync::CancellationToken;
+
+use super::client::{Counted, StockPage, Wms};
+use crate::store::Store;
+
+/// How often a tenant's warehouses are read.
+pub(crate) const EVERY: Duration = Duration::from_secs(15 * 60);
+/// When a reading that failed is tried again.
+const AGAIN: Duration = Duration::from_secs(60);
+/// Pause between two looks for tenants whose turn it is.
+const NAP: Duration = Duration::from_secs(2);
+const TENANTS_OF_A_ROUND: i32 = 64;
+const TENANTS_AT_ONCE: usize = 2;
+/// Products of one message to inventory; it takes no more.
+const TOGETHER: usize = 20_000;
+/// Pages of a snapshot: a million products.
+const MOST_PAGES: usize = 500;
+
+/// Reads the stock of the warehouse system for every tenant that has work there.
+#[derive(Clone)]
+pub(crate) struct Counter {
+    store: Store,
+    wms: Wms,
+    peers: Peers,
+}
+
+impl Counter {
+    pub(crate) fn new(store: Store, wms: Wms, peers: Peers) -> Self {
+        Self { store, wms, peers }
+    }
+
+    /// Reads until cancelled.
+    pub(crate) async fn run(self, cancel: CancellationToken) {
+        loop {
+            if let Err(fault) = self.round().await {
+                tracing::warn!(error = %fault, "cannot look for warehouses to count");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(NAP.mul_f64(rand::random_range(0.9..1.1))) => {}
+                () = cancel.cancelled() => return,
+            }
+        }
+    }
+
+    /// Reads once for every tenant whose turn it is; a tenant that fails has its turn again soon.
+    ///
+    /// # Errors
+    /// When the tenants cannot be read.
+    pub(crate) async fn round(&self) -> Result<usize, Fault> {
+        let due = self.store.counts_due(TENANTS_OF_A_ROUND).await?;
+        let asked = due.len();
+        futures::stream::iter(due)
+            .for_each_concurrent(TENANTS_AT_ONCE, async |tenant| {
+                if let Err(fault) = self.turn(tenant).await {
+                    tracing::warn!(tenant = %tenant, error = %fault, "cannot count a tenant's warehouses");
+                }
+            })
+            .await;
+        Ok(asked)
+    }
+
+    async fn turn(&self, tenant: TenantId) -> Result<(), Fault> {
+        // Whoever takes the turn moves it on, so that no other process reads beside it.
+        if !self.store.counts_take(tenant, EVERY).await? {
+            return Ok(());
+        }
+        let result = self.read(tenant).await;
+        let outcome = if result.is_ok() { "ok" } else { "failed" };
+        metrics::counter!("wms_snapshots_total", "outcome" => outcome).increment(1);
+        if result.is_err() {
+            self.store.counts_again(tenant, AGAIN).await?;
+        }
+        result
+    }
+
+    async fn read(&self, tenant: TenantId) -> Result<(), Fault> {
+        let ctx = Ctx::service("fulfillment", tenant, Cause::default(), Timestamp::now());
+        let first = self.wms.stock(&ctx, 0).await?;
+        let (snapshot, at, pages) = (first.snapshot.clone(), first.at, first.pages);
+        let mut warehouses = BTreeMap::new();
+        gather(&mut warehouses, first);
+        for number in 1..pages.min(MOST_PAGES) {
+            let page = self.wms.stock(&ctx, number).await?;
+            if page.snapshot != snapshot {
+                return Err(Fault::unavailable("WMS_SNAPSHOT_CHANGED", "somebody else took a snapshot meanwhile"));
+            }
+            gather(&mut warehouses, page);
+        }
+        for (warehouse, counts) in warehouses {
+            self.hand_over(&ctx, &warehouse, &snapshot, at, &counts).await?;
+        }
+        Ok(())
+    }
+
+    async fn hand_over(
+        &self,
+        ctx: &Ctx,
+        warehouse: &str,
+        snapshot: &str,
+        at: Timestamp,
+        counts: &[(String, i32)],
+    ) -> Result<(), Fault> {
+        // A clock that is ahead of ours must not make a count look as if it were of the future.
+        let at = at.min(ctx.now);
+        for (part, counts) in counts.chunks(TOGETHER).enumerate() {
+            let observation = |(sku, on_hand): &(String, i32)| Observation { sku: sku.clone(), on_hand: *on_hand };
+            let request = IngestWmsSnapshotRequest {
+                warehouse: warehouse.to_owned(),
+                snapshot_id: part_name(snapshot, warehouse, part),
+                snapshot_time: Some(prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }),
+                observations: counts.iter().map(observation).collect(),
+            };
+            let mut inventory = StockControlServiceClient::new(self.peers.to("inventory"));
+            let answer = inventory.ingest_wms_snapshot(self.peers.request(ctx, request)).await.map_err(Fault::from);
+            match answer {
+                Ok(_) => {}
+                // The warehouse system also knows places that the shop does not sell from.
+                Err(fault) if fault.reason() == "WAREHOUSE_NOT_FOUND" => {
+                    tracing::debug!(tenant = %ctx.tenant, warehouse, "counted, but not ours");
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A snapshot of all warehouses is one of each for inventory.
+fn part_name(snapshot: &str, warehouse: &str, part: usize) -> String {
+    // Names of snapshots have at most 64 characters; a hash of the warehouse keeps them apart (FNV-1a).
+    let mix = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    let hash = warehouse.bytes().chain(part.to_le_bytes()).fold(0x811c_9dc5, mix);
+    format!("{snapshot}-{:07x}", hash & 0x0fff_ffff)
+}
+
+fn gather(warehouses: &mut BTreeMap<String, Vec<(String, i32)>>, page: StockPage) {
+    for Counted { warehouse, sku, on_hand } in page.counts {
+        warehouses.entry(warehouse).or_default().push((sku, on_hand));
+    }
+}

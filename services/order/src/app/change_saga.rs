@@ -1,0 +1,264 @@
+//! The saga of a change: waits for somebody to agree, calls the warehouses off, sets other stock aside, has the bank
+//! hold more, makes it true and asks the warehouses again (`domain.md` 4.5 Change). What is refused or not agreed to
+//! leaves the order as it was.
+//!
+//! The warehouse decides the race against a parcel that is being packed: where it has begun, nothing changes. Of an
+//! order that no warehouse was asked for yet nothing is called off, and the saga that placed it asks.
+
+use std::time::Duration;
+
+use contract::common::v1::Money;
+use contract::fulfillment::v1::CancelFulfillmentRequest;
+use contract::fulfillment::v1::fulfillment_service_client::FulfillmentServiceClient;
+use contract::inventory::v1::reservation_desk_service_client::ReservationDeskServiceClient;
+use contract::inventory::v1::{DemandLine, ResizeReservationRequest};
+use contract::order::v1 as wire;
+use contract::order::v1::{OrderChangeState as C, OrderState};
+use contract::payment::v1::IncrementAuthorizationRequest;
+use contract::payment::v1::payment_service_client::PaymentServiceClient;
+use fault::Fault;
+use ids::{ChangeId, OrderId};
+use saga::{Definition, Outcome, Run, Step};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::app::place_saga::{Steps, Try, act, advance, undone};
+use crate::domain::order::{Order, Refusal};
+
+/// Name of the table.
+pub const KIND: &str = "change";
+/// Index of the step that waits for somebody to agree.
+pub const AWAIT: i16 = 0;
+
+/// Why a change ends when a warehouse has begun.
+pub const STARTED: &str = "FULFILLMENT_STARTED";
+/// Tries with a warehouse, about a day, before a person has to look.
+const TRIES: i32 = 60;
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1800));
+
+/// In the saga's state: why it ends.
+const WHY: &str = "why";
+
+/// What the saga of a change starts with.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ChangeState {
+    /// The order; where every saga says of which order it is.
+    pub subject: OrderId,
+    /// Lines may be split over warehouses.
+    pub split: bool,
+    /// Version of the order that the change is based on: later changes have higher ones.
+    pub revision: i32,
+}
+
+/// The table.
+pub fn definition(steps: &Steps) -> Definition {
+    let table = vec![
+        Step::new("await_agreement", act!(steps, await_agreement)),
+        // What nobody knows the end of is for a person, so that one try more never comes.
+        Step::new("recall_warehouses", act!(steps, recall_warehouses))
+            .timeout(Duration::from_secs(30))
+            .tries(TRIES + 1)
+            .backoff(BACKOFF.0, BACKOFF.1)
+            .undo(act!(steps, send_back)),
+        Step::new("resize_stock", act!(steps, resize_stock))
+            .timeout(Duration::from_secs(7))
+            .tries(8)
+            .undo(act!(steps, restore_stock)),
+        // What the bank holds too much is never taken: there is nothing to undo.
+        Step::new("raise_authorization", act!(steps, raise_hold)).timeout(Duration::from_secs(17)).tries(8),
+        Step::new("apply_change", act!(steps, apply_change)).tries(60),
+        Step::new("request_again", act!(steps, request_again))
+            .timeout(Duration::from_secs(30))
+            .tries(TRIES)
+            .backoff(BACKOFF.0, BACKOFF.1)
+            .forward_only(),
+    ];
+    Definition::new(KIND, 2, table).when_undone(act!(steps, close_change))
+}
+
+impl Steps {
+    async fn await_agreement(self, run: Run) -> Try {
+        let (_, change) = self.changed_order(&run).await?;
+        match change.state() {
+            C::Confirmed | C::Applied => Ok(Outcome::done(run.state)),
+            C::Requested => {
+                let until = change.expire_time.map_or(0, |until| until.seconds);
+                let left = until.saturating_sub(run.ctx.now.as_second());
+                if left <= 0 {
+                    return Err(refusal("EXPIRED", run.state));
+                }
+                let at_most = Duration::from_secs(left.unsigned_abs());
+                Ok(Outcome::Wait { state: run.state, at_most, append: None })
+            }
+            C::Declined | C::Expired | C::Failed | C::Unspecified => Err(refusal("DECLINED", run.state)),
+        }
+    }
+
+    async fn recall_warehouses(self, run: Run) -> Try {
+        let (order, change) = self.changed_order(&run).await?;
+        if !was_asked_for(&change) {
+            return Ok(Outcome::done(run.state));
+        }
+        let revision = revision(&run).map_err(attention)?;
+        let request = CancelFulfillmentRequest { order_id: order.doc.id, revision };
+        let mut client = FulfillmentServiceClient::new(self.peers.to("fulfillment"));
+        let answer = client.cancel_fulfillment(self.peers.request_keyed(&run.ctx, &run.key, request)).await;
+        match answer.map_err(Fault::from) {
+            // Those that were called off before are asked again by the undo.
+            Err(fault) if fault.reason() == "ORDER_IN_PICKING" => Err(refusal(STARTED, run.state)),
+            // Nobody knows what the warehouse did: the lock stays until somebody does.
+            Err(fault) if run.attempt >= TRIES => Ok(Outcome::Attention { reason: fault.to_string() }),
+            answer => Ok(undone(answer.map_err(tonic::Status::from), run)),
+        }
+    }
+
+    /// The warehouses are asked for what the order was before the change.
+    async fn send_back(self, run: Run) -> Try {
+        let (order, change) = self.changed_order(&run).await?;
+        if !was_asked_for(&change) {
+            return Ok(Outcome::done(run.state));
+        }
+        let revision = revision(&run).map_err(attention)?.saturating_add(1);
+        let asked = self.ask_again(&run, &order, revision).await?;
+        Ok(undone(asked.map_err(tonic::Status::from), run))
+    }
+
+    async fn request_again(self, run: Run) -> Try {
+        let (order, change) = self.changed_order(&run).await?;
+        if !was_asked_for(&change) {
+            return Ok(Outcome::done(run.state));
+        }
+        let revision = revision(&run).map_err(attention)?;
+        match self.ask_again(&run, &order, revision).await? {
+            Ok(()) => Ok(Outcome::done(run.state)),
+            // The order was cancelled meanwhile, or is being changed again: whoever called off sees to the rest.
+            Err(fault) if fault.reason() == "FULFILLMENT_CANCELLED" => Ok(Outcome::done(run.state)),
+            Err(fault) => Err(Outcome::of_fault(&fault, run.state)),
+        }
+    }
+
+    async fn ask_again(&self, run: &Run, order: &Order, revision: i32) -> Result<Result<(), Fault>, Outcome> {
+        match self.reserved(run, order).await {
+            Ok(allocations) => self.ask_warehouses(run, order, &allocations, revision).await,
+            Err(fault) => Ok(Err(fault)),
+        }
+    }
+
+    async fn resize_stock(self, run: Run) -> Try {
+        let (_, change) = self.changed_order(&run).await?;
+        let state = state(&run).map_err(attention)?;
+        match self.set_aside(&run, &state, &change.lines, revision(&run).map_err(attention)?).await {
+            Ok(()) => Ok(Outcome::done(run.state)),
+            Err(fault) => Err(refused(&fault, run.state)),
+        }
+    }
+
+    async fn restore_stock(self, run: Run) -> Try {
+        let (order, _) = self.changed_order(&run).await?;
+        let state = state(&run).map_err(attention)?;
+        let revision = revision(&run).map_err(attention)?.saturating_add(1);
+        match self.set_aside(&run, &state, &order.doc.lines, revision).await {
+            // Nothing is set aside any more that could be too much.
+            Err(fault) if fault.reason() == "RESERVATION_ENDED" => Ok(Outcome::done(run.state)),
+            answer => Ok(undone(answer.map_err(tonic::Status::from), run)),
+        }
+    }
+
+    async fn set_aside(
+        &self,
+        run: &Run,
+        state: &ChangeState,
+        lines: &[wire::OrderLine],
+        revision: i32,
+    ) -> Result<(), Fault> {
+        let line = |line: &wire::OrderLine| DemandLine {
+            sku: line.sku.clone(),
+            quantity: line.quantity,
+            slot_id: line.slot_id.clone(),
+        };
+        let (order_id, lines) = (state.subject.to_string(), lines.iter().map(line).collect());
+        let request = ResizeReservationRequest { order_id, lines, split: state.split, revision };
+        let mut client = ReservationDeskServiceClient::new(self.peers.to("inventory"));
+        client.resize_reservation(self.peers.request_keyed(&run.ctx, &run.key, request)).await?;
+        Ok(())
+    }
+
+    async fn raise_hold(self, run: Run) -> Try {
+        let (order, change) = self.changed_order(&run).await?;
+        let amount = change.to_authorize.clone().filter(|amount| amount.amount_minor > 0);
+        let Some(amount) = amount else { return Ok(Outcome::done(run.state)) };
+        let mut client = PaymentServiceClient::new(self.peers.to("payment"));
+        let request = IncrementAuthorizationRequest { order_id: order.doc.id.clone(), amount: Some(amount) };
+        match client.increment_authorization(self.peers.request_keyed(&run.ctx, &run.key, request)).await {
+            Ok(_) => Ok(Outcome::done(run.state)),
+            Err(status) => Err(refused(&Fault::from(status), run.state)),
+        }
+    }
+
+    async fn apply_change(self, run: Run) -> Try {
+        let (order, change) = self.changed_order(&run).await?;
+        let more = change.to_authorize.as_ref().map_or(0, |amount| amount.amount_minor);
+        let authorized = (more > 0).then(|| Money {
+            currency_code: order.doc.currency_code.clone(),
+            amount_minor: order.authorized().saturating_add(more),
+        });
+        match order.apply_change(&change.id, authorized) {
+            // Stock and money are held for it, so it must not be undone by itself.
+            Err(why) if why != Refusal::Already => Err(Outcome::Attention { reason: why.to_string() }),
+            events => Ok(advance(&run.ctx, &order, events, run.state.clone())),
+        }
+    }
+
+    /// Everything is undone: the order goes on as it was.
+    async fn close_change(self, run: Run) -> Try {
+        let (order, change) = self.changed_order(&run).await?;
+        let said = run.state[WHY].as_str().or(run.undo_reason.as_deref());
+        let reason = said.unwrap_or("SAGA_UNDONE");
+        let events = match change.state() {
+            C::Requested => order.decline_change(&change.id, C::Expired, reason),
+            C::Confirmed => order.decline_change(&change.id, C::Failed, reason),
+            _ => Err(Refusal::Already),
+        };
+        Ok(advance(&run.ctx, &order, events, run.state.clone()))
+    }
+
+    async fn changed_order(&self, run: &Run) -> Result<(Order, wire::OrderChange), Outcome> {
+        let order = self.order(run).await?;
+        let id = ChangeId::from_uuid(run.saga_id).to_string();
+        let change = order.change(&id).cloned();
+        let change = change.map_err(|why| Outcome::Attention { reason: why.to_string() })?;
+        Ok((order, change))
+    }
+}
+
+/// The end of the change, for a reason that its order is told.
+fn refusal(reason: &str, mut state: Value) -> Outcome {
+    state[WHY] = reason.into();
+    Outcome::Rejected { reason: reason.to_owned(), state, append: None }
+}
+
+/// What a refused call means: another try, or the end of the change.
+fn refused(fault: &Fault, state: Value) -> Outcome {
+    match Outcome::of_fault(fault, state) {
+        Outcome::Rejected { reason, state, .. } => refusal(&reason, state),
+        other => other,
+    }
+}
+
+fn state(run: &Run) -> Result<ChangeState, Fault> {
+    serde_json::from_value(run.state.clone()).map_err(Fault::internal)
+}
+
+/// Under which stock and work are asked for; the next one is of the undo, and later changes have higher ones.
+fn revision(run: &Run) -> Result<i32, Fault> {
+    Ok(state(run)?.revision.saturating_mul(2))
+}
+
+fn attention(fault: Fault) -> Outcome {
+    Outcome::Attention { reason: fault.to_string() }
+}
+
+/// Whether warehouses had been asked for the order when the change was.
+fn was_asked_for(change: &wire::OrderChange) -> bool {
+    change.order_state() == OrderState::FulfillmentPending
+}

@@ -1,0 +1,9 @@
+//! Commands on orders against PostgreSQL, with a catalog and a policy that are known; no saga runs.
+
+mod care;
+mod changes;
+mod customer;
+mod draft;
+mod placement;
+mod subscription;
+mod world;

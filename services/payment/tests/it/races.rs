@@ -1,0 +1,136 @@
+//! What happens in the same moment, many times over.
+
+use anyhow::Result;
+use contract::payment::v1::{Payment, PaymentState};
+use ctx::Role;
+use futures::future::join_all;
+use ids::{OrderId, ShipmentId};
+use serde_json::json;
+use testkit::eventually;
+
+use crate::world::{ASKED, SOON, World, amounts};
+
+const ROUNDS: usize = 25;
+const HELD: &str = "payment_intent.amount_capturable_updated";
+
+async fn captured(world: &World, order: OrderId) -> Result<Payment> {
+    world.authorize(order, "pm_sim_visa").await?;
+    Ok(world.capture(order, ShipmentId::new(), ASKED, true).await?)
+}
+
+#[tokio::test]
+async fn pay_04_two_refunds_that_together_exceed_the_capture_never_both_happen() -> Result<()> {
+    let world = World::start().await?;
+    for round in 0..ROUNDS {
+        let order = OrderId::new();
+        let id = captured(&world, order).await?.id;
+        let (first, second) = (format!("a{round}"), format!("b{round}"));
+        let (one, two) = tokio::join!(world.refund(&id, 6_000, &first), world.refund(&id, 6_000, &second));
+        let refused = match (one, two) {
+            (Ok(_), Err(refused)) | (Err(refused), Ok(_)) => refused,
+            both => panic!("round {round}: {both:?}"),
+        };
+        assert_eq!((refused.reason(), &*refused.metadata()["remaining_minor"]), ("REFUND_EXCEEDS_CAPTURE", "4000"));
+        assert_eq!(world.ledger("refund", order).await?, [6_000], "round {round}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn pay_10_the_customers_return_and_the_webhook_in_the_same_moment_are_one_authorization() -> Result<()> {
+    let world = World::start().await?;
+    for round in 0..ROUNDS {
+        let order = OrderId::new();
+        let challenged = world.authorize(order, "pm_sim_3ds_required").await?;
+        world.challenge(&challenged.provider_reference, "succeed").await?;
+        let event = world.event(&format!("evt_{round}"), HELD, &challenged.id).await?;
+        let (back, pushed, inquired) = tokio::join!(
+            world.complete_action(&challenged.id, Role::Csr),
+            world.push_signed(&event),
+            world.inquire(order)
+        );
+        pushed?;
+        assert_eq!((back?.state(), inquired?.state()), (PaymentState::Authorized, PaymentState::Authorized));
+        let told = i64::try_from(round + 1)?;
+        assert_eq!(world.events("PaymentAuthorized").await?, told, "told once in round {round}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn pay_10_a_webhook_before_our_own_commit_and_our_late_answer_agree() -> Result<()> {
+    let world = World::start().await?;
+    for round in 0..ROUNDS {
+        let order = OrderId::new();
+        world
+            .faults(
+                json!([{"op": "payment_intents.create", "kind": "timeout_after", "delay_ms": 20 + 10 * (round % 5)}]),
+            )
+            .await?;
+        let (authorized, pushed) = tokio::join!(world.authorize(order, "pm_sim_visa"), async {
+            eventually(SOON, || async { Ok((!world.ledger("authorize", order).await?.is_empty()).then_some(())) })
+                .await?;
+            let id = world.inquire_id(order).await?;
+            world.push_signed(&world.event(&format!("evt_{round}"), HELD, &id).await?).await?;
+            anyhow::Ok(())
+        });
+        pushed?;
+        assert_eq!(authorized?.state(), PaymentState::Authorized, "round {round}");
+        assert_eq!(world.ledger("authorize", order).await?, [ASKED]);
+        assert_eq!(world.events("PaymentAuthorized").await?, i64::try_from(round + 1)?);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn pay_10_a_success_after_our_last_try_is_found_by_whoever_looks_first_and_told_once() -> Result<()> {
+    let world = World::start().await?;
+    for round in 0..ROUNDS {
+        let order = OrderId::new();
+        world.faults(json!([{"op": "payment_intents.create", "kind": "reset_after", "times": 3}])).await?;
+        assert_eq!(world.authorize(order, "pm_sim_visa").await?.state(), PaymentState::Unknown);
+        world.faults(json!([])).await?;
+        let id = world.inquire_id(order).await?;
+        let event = world.event(&format!("evt_{round}"), HELD, &id).await?;
+        let (pushed, asked, inquired) =
+            tokio::join!(world.push_signed(&event), world.authorize(order, "pm_sim_visa"), world.inquire(order));
+        pushed?;
+        let known = [PaymentState::Authorized, PaymentState::Unknown];
+        assert!(known.contains(&asked?.state()) && known.contains(&inquired?.state()));
+        assert_eq!(world.get(&id).await?.state(), PaymentState::Authorized, "round {round}");
+        assert_eq!(world.ledger("authorize", order).await?, [ASKED]);
+        assert_eq!(world.events("PaymentAuthorized").await?, i64::try_from(round + 1)?);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn pay_04_a_success_after_our_cancel_is_always_let_go() -> Result<()> {
+    let world = World::start().await?;
+    let orders: Vec<OrderId> = (0..ROUNDS).map(|_| OrderId::new()).collect();
+    for (round, order) in orders.iter().enumerate() {
+        world.faults(json!([{"op": "payment_intents.create", "kind": "reset", "times": 3}])).await?;
+        let lost = world.authorize(*order, "pm_sim_visa").await?;
+        world.faults(json!([])).await?;
+        // The first request arrives while the order is being cancelled.
+        let (voided, late) = tokio::join!(world.void(*order), world.late_authorization(&lost));
+        late?;
+        assert!(voided.is_ok_and(|payment| payment.state() == PaymentState::Voided));
+        if round % 2 == 0 {
+            world.push_signed(&world.event(&format!("evt_{round}"), HELD, &lost.id).await?).await?;
+        }
+    }
+    world.tamper("UPDATE payments SET check_at = now() - interval '1 s' WHERE check_at IS NOT NULL").await?;
+    world.start_jobs();
+    eventually(SOON, || async {
+        let voids = join_all(orders.iter().map(|order| world.ledger("void", *order))).await;
+        let all = voids.into_iter().collect::<Result<Vec<_>>>()?;
+        Ok(all.iter().all(|void| *void == [ASKED]).then_some(()))
+    })
+    .await?;
+    for order in orders {
+        assert_eq!(amounts(&world.inquire(order).await?), (ASKED, 0, ASKED, 0));
+    }
+    assert_eq!(world.events("PaymentAuthorized").await?, 0);
+    Ok(())
+}
