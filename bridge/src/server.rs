@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
@@ -30,8 +30,13 @@ pub(crate) struct Draining(pub(crate) CancellationToken);
 
 /// Serves the app until `shutdown`, then lets open requests end within 10 s.
 ///
-/// Idle connections are closed at once and streams are told to come back.
-pub async fn serve(listener: TcpListener, app: axum::Router, shutdown: CancellationToken) {
+/// Idle connections are closed at once and streams are told to come back. With a certificate it speaks TLS only (PAY-12).
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<tls::Server>>,
+    app: axum::Router,
+    shutdown: CancellationToken,
+) {
     let builder = Arc::new(builder());
     let connections = TaskTracker::new();
     // Cancelled when the time for draining is over.
@@ -43,6 +48,12 @@ pub async fn serve(listener: TcpListener, app: axum::Router, shutdown: Cancellat
         };
         match accepted {
             Ok((stream, _)) => {
+                // Small answers must not wait for more to send; a socket that refuses this is about to fail anyway.
+                let _ = stream.set_nodelay(true);
+                let stream = match &tls {
+                    Some(tls) => tls.accept(stream),
+                    None => tls::Stream::plain(stream),
+                };
                 let run = connection(Arc::clone(&builder), stream, app.clone(), shutdown.clone());
                 let abort = abort.clone();
                 connections.spawn(async move { abort.run_until_cancelled(run).await });
@@ -79,12 +90,10 @@ fn builder() -> auto::Builder<TokioExecutor> {
 
 async fn connection(
     builder: Arc<auto::Builder<TokioExecutor>>,
-    stream: TcpStream,
+    stream: tls::Stream,
     app: axum::Router,
     shutdown: CancellationToken,
 ) {
-    // Small answers must not wait for more to send; a socket that refuses this is about to fail anyway.
-    let _ = stream.set_nodelay(true);
     let has_asked = Arc::new(AtomicBool::new(false));
     let service = service_fn(|request: Request<Incoming>| {
         has_asked.store(true, Ordering::Relaxed);

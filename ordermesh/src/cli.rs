@@ -105,7 +105,9 @@ pub struct Serve {
     /// Where Prometheus scrapes.
     #[arg(long, default_value = "127.0.0.1:9464", value_name = "ADDRESS")]
     pub metrics: SocketAddr,
-    /// A service of another process: order=http://host:port; may be repeated.
+    #[command(flatten)]
+    pub tls: Tls,
+    /// A service of another process: order=http://host:port, or https; may be repeated.
     #[arg(long = "peer", value_name = "NAME=URL", value_parser = peer)]
     pub peers: Vec<(String, String)>,
     /// Directory of the secrets that all processes of the system share.
@@ -129,9 +131,43 @@ pub struct Serve {
     /// Base URL of the carrier.
     #[arg(long, env = "ORDERMESH_CARRIER_URL", default_value = "http://127.0.0.1:8083", value_name = "URL")]
     pub carrier_url: String,
+    /// The mail server: smtp://HOST:PORT, or smtp://USER:PASSWORD@HOST:587?tls=required, or smtps://…
+    #[arg(
+        long,
+        env = "ORDERMESH_MAIL_URL",
+        hide_env_values = true,
+        default_value = "smtp://127.0.0.1:8025",
+        value_name = "URL"
+    )]
+    pub mail_url: String,
+    /// Who writes mails to customers.
+    #[arg(
+        long,
+        env = "ORDERMESH_MAIL_FROM",
+        default_value = "Ordermesh <orders@ordermesh.example>",
+        value_name = "NAME <ADDRESS>"
+    )]
+    pub mail_from: String,
     /// How long the carrier may be silent about a parcel before it is asked, milliseconds.
     #[arg(long, default_value_t = 600_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..))]
     pub carrier_poll_ms: u64,
+}
+
+/// Encrypts what this process sends and takes; without it a mesh in front of it has to.
+#[derive(Debug, Args)]
+pub struct Tls {
+    /// Certificate of this process with those up to its authority, PEM: gRPC and REST then speak TLS only.
+    #[arg(long, env = "ORDERMESH_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the certificate, PEM.
+    #[arg(long, env = "ORDERMESH_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Authority of clients, PEM: gRPC then lets nobody in without a certificate of it.
+    #[arg(long, env = "ORDERMESH_TLS_CLIENT_CA", value_name = "FILE", requires = "tls_cert")]
+    pub tls_client_ca: Option<PathBuf>,
+    /// Authority that vouches for peers over https, PEM; they see this process's certificate.
+    #[arg(long, env = "ORDERMESH_TLS_CA", value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
 }
 
 fn peer(text: &str) -> Result<(String, String), String> {
@@ -289,6 +325,17 @@ mod tests {
         }
         for wrong in ["*", "null", "shop.example", "https://shop.example/path", "https://me@shop.example", "file:///"] {
             assert!(origin(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn pay_12_a_certificate_without_its_key_is_half_of_something() {
+        let serve =
+            |more: &[&str]| Cli::try_parse_from(["ordermesh", "serve", "all", "--secrets", "/s"].iter().chain(more));
+        assert!(serve(&["--tls-cert", "/c"]).is_err() && serve(&["--tls-key", "/k"]).is_err());
+        assert!(serve(&["--tls-client-ca", "/ca"]).is_err(), "nobody can be asked for his without one's own");
+        for whole in [&["--tls-ca", "/ca"][..], &["--tls-cert", "/c", "--tls-key", "/k", "--tls-client-ca", "/ca"]] {
+            assert!(serve(whole).is_ok(), "{whole:?}");
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serve::Drain;
 
-use crate::platform::{Database, Outside, PlatformConfig, Secrets};
+use crate::platform::{Database, Outside, PlatformConfig, Secrets, Transit};
 use crate::services;
 
 /// Ports of every listener of one process; 0 takes any.
@@ -50,6 +50,7 @@ pub fn embedded(ports: Ports, speed: f64, ledgers: Option<PathBuf>) -> PlatformC
         cors_origins: Vec::new(),
         metrics: Some(local(ports.metrics)),
         secrets: Secrets::fresh(),
+        transit: Transit::default(),
         outside: Outside::Simulated(outside),
         // Nobody balances load over one process, so nobody must be told before it stops.
         cache: None,

@@ -36,7 +36,9 @@ pub async fn run() -> Result<ExitCode> {
     platform.shutdown().await?;
     let wrong = outcome?;
     if wrong.is_empty() {
-        println!("verified: every figure agrees with the ledgers of payment provider, warehouse and carrier");
+        println!(
+            "verified: every figure agrees with the ledgers of payment provider, warehouse, carrier and mail server"
+        );
         return Ok(ExitCode::SUCCESS);
     }
     println!("{} figures differ:", wrong.len());
@@ -55,6 +57,7 @@ async fn play(platform: &Platform, start: Instant) -> Result<Vec<String>> {
     let simulators = platform.simulators.as_ref().context("the demonstration simulates the outside world")?;
     let payments = Rest::new(format!("http://{}", simulators.payments));
     let ended = follow::to_the_end(&desks, &payments, placed, LIMIT).await?;
+    follow::until_told(simulators, &ended, LIMIT).await?;
     let ledgers = ledgers::Ledgers::read(simulators, &desks).await?;
     println!("\n{}", summary(&ended, &ledgers));
     verify::differences(&desks, &ended, &ledgers).await

@@ -4,6 +4,7 @@ mod database;
 mod edge;
 mod scrape;
 mod secrets;
+mod transit;
 mod webhooks;
 
 use std::io::ErrorKind;
@@ -14,6 +15,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 pub use database::Database;
 pub(crate) use database::Opened;
+use edge::Edge;
+use pg::Pg;
 use secrecy::SecretString;
 pub use secrets::Secrets;
 use serve::{Boot, Drain, Limits, Mesh, Server, Settings};
@@ -21,6 +24,9 @@ use simulators::Simulators;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use transit::Seals;
+pub use transit::Transit;
+use vault::{Master, Vault};
 
 use crate::services::Service;
 
@@ -30,6 +36,8 @@ const POOL: usize = 8;
 const TOKEN_LIFE: Duration = Duration::from_secs(60 * 60);
 /// How long a simulated carrier may be silent; it pushes, and asking is for when that fails.
 const CARRIER_POLL: Duration = Duration::from_secs(600);
+/// Who writes mails to the simulated mail server.
+const MAIL_FROM: &str = "Ordermesh <orders@ordermesh.example>";
 /// Jobs and transactions at work get this long when the process ends.
 const TASKS_LIMIT: Duration = Duration::from_secs(10);
 
@@ -40,7 +48,7 @@ pub struct PlatformConfig {
     pub database: Database,
     /// Which services run here.
     pub services: Vec<Service>,
-    /// Services of other processes: context and `http://host:port`.
+    /// Services of other processes: context and `http://host:port`, or `https`.
     pub remote: Vec<(String, String)>,
     /// Where gRPC listens; port 0 takes any.
     pub grpc: SocketAddr,
@@ -52,6 +60,8 @@ pub struct PlatformConfig {
     pub metrics: Option<SocketAddr>,
     /// What the processes of the system share.
     pub secrets: Secrets,
+    /// What encrypts its connections.
+    pub transit: Transit,
     /// The outside world.
     pub outside: Outside,
     /// Redis for copies of answers; None = each process keeps its own.
@@ -62,7 +72,7 @@ pub struct PlatformConfig {
     pub migrate: bool,
 }
 
-/// Payment provider, warehouse system and carrier.
+/// Payment provider, warehouse system, carrier and mail server.
 pub enum Outside {
     /// Simulators of this process; their webhooks go to our REST edge.
     Simulated(simulators::Config),
@@ -76,6 +86,10 @@ pub enum Outside {
         wms: String,
         /// Base URL of the carrier.
         carrier: String,
+        /// URL of the mail server.
+        mail: SecretString,
+        /// Who writes mails.
+        mail_from: String,
         /// Pause between two questions to the warehouse system.
         wms_poll: Duration,
         /// How long a carrier may be silent about a parcel before it is asked.
@@ -106,7 +120,10 @@ pub struct Platform {
     pub simulators: Option<Arc<Simulators>>,
     /// Migrations that were run at the start.
     pub migrated: Vec<String>,
+    /// "http" or "https".
+    scheme: &'static str,
     database: Opened,
+    masters: SecretString,
     doors: TaskTracker,
     closing: CancellationToken,
     tasks: TaskTracker,
@@ -125,8 +142,10 @@ impl Platform {
     /// # Errors
     /// One line that names the fix: a taken port, a missing program, a migration that failed.
     pub async fn start(config: PlatformConfig) -> Result<Self> {
+        let Seals { grpc: sealed, rest: sealed_rest, peers } = config.transit.open()?;
         // Ports first: a taken one should be known before anything was started.
         let grpc = Server::bind(config.grpc, config.drain).await.map_err(|error| taken(config.grpc, error))?;
+        let grpc = grpc.over(sealed);
         let rest = bind(config.rest).await?;
         let metrics = bind(config.metrics).await?;
         let (outside, simulators) = outside(config.outside).await?;
@@ -141,17 +160,20 @@ impl Platform {
             mesh: Mesh::new(config.secrets.mesh.clone()),
             simulators,
             migrated,
+            scheme: if sealed_rest.is_some() { "https" } else { "http" },
             database,
+            masters: config.secrets.masters.clone(),
             doors: TaskTracker::new(),
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         };
         for (context, address) in config.remote {
-            platform.mesh.remote(&context, address)?;
+            platform.mesh.remote_over(peers.as_ref(), &context, address)?;
         }
         platform.mount(&config.services, &settings(&config.secrets, outside, config.cache))?;
-        platform.open(grpc, rest.map(|listener| (listener, config.cors_origins)), metrics);
+        let rest = rest.map(|listener| Edge { listener, tls: sealed_rest, cors_origins: config.cors_origins });
+        platform.open(grpc, rest, metrics);
         platform.follow_webhooks(&config.secrets);
         Ok(platform)
     }
@@ -161,12 +183,20 @@ impl Platform {
     /// # Panics
     /// When the bridge does not run here.
     pub fn rest_url(&self) -> String {
-        format!("http://{}", self.rest.expect("the bridge runs in this process"))
+        format!("{}://{}", self.scheme, self.rest.expect("the bridge runs in this process"))
     }
 
     /// Connection string of the database with `{role}` where the role goes.
     pub fn database(&self) -> &str {
         &self.database.template
+    }
+
+    /// What opens the sealed columns of the schema that a door leads to.
+    ///
+    /// # Errors
+    /// When the master keys are none.
+    pub fn vault(&self, pg: &Pg) -> Result<Vault> {
+        Ok(Vault::new(pg.clone(), Master::read(&self.masters).context("read the master keys")?))
     }
 
     /// Directory of the private database, when there is one.
@@ -214,7 +244,7 @@ impl Platform {
         Ok(())
     }
 
-    fn open(&self, grpc: Server, rest: Option<(TcpListener, Vec<String>)>, metrics: Option<TcpListener>) {
+    fn open(&self, grpc: Server, rest: Option<Edge>, metrics: Option<TcpListener>) {
         let front = self.mesh.front();
         let closing = self.closing.clone();
         if let Some(parts) = self.database.parts() {
@@ -226,8 +256,8 @@ impl Platform {
             }
         });
         let handle = telemetry::metrics::install();
-        if let Some((listener, cors_origins)) = rest {
-            edge::open(listener, cors_origins, &self.mesh, &self.doors, self.closing.clone());
+        if let Some(edge) = rest {
+            edge.open(&self.mesh, &self.doors, self.closing.clone());
         }
         if let Some(listener) = metrics {
             self.tasks.spawn(scrape::serve(listener, handle.clone(), self.stopping.clone()));
@@ -257,14 +287,18 @@ struct Addresses {
     payments_fallback: String,
     wms: String,
     carrier: String,
+    mail: SecretString,
+    mail_from: String,
     wms_poll: Duration,
     carrier_poll: Duration,
 }
 
 async fn outside(outside: Outside) -> Result<(Addresses, Option<Arc<Simulators>>)> {
     match outside {
-        Outside::Real { payments, payments_fallback, wms, carrier, wms_poll, carrier_poll } => {
-            Ok((Addresses { payments, payments_fallback, wms, carrier, wms_poll, carrier_poll }, None))
+        Outside::Real { payments, payments_fallback, wms, carrier, mail, mail_from, wms_poll, carrier_poll } => {
+            let addresses =
+                Addresses { payments, payments_fallback, wms, carrier, mail, mail_from, wms_poll, carrier_poll };
+            Ok((addresses, None))
         }
         Outside::Simulated(config) => {
             // A hurried world is asked more often, or the hurry would be lost between two questions.
@@ -278,6 +312,8 @@ async fn outside(outside: Outside) -> Result<(Addresses, Option<Arc<Simulators>>
                 payments_fallback: String::new(),
                 wms: format!("http://{}/wms", simulators.wms),
                 carrier: format!("http://{}", simulators.carrier),
+                mail: format!("smtp://{}", simulators.smtp).into(),
+                mail_from: MAIL_FROM.to_owned(),
                 wms_poll,
                 carrier_poll: CARRIER_POLL,
             };
@@ -293,6 +329,8 @@ fn settings(secrets: &Secrets, outside: Addresses, cache_url: Option<SecretStrin
         payments_key: secrets.payments.clone(),
         wms_url: outside.wms,
         carrier_url: outside.carrier,
+        mail_url: outside.mail,
+        mail_from: outside.mail_from,
         carrier_key: secrets.carrier.clone(),
         webhook_secret_root: secrets.webhooks.clone(),
         wms_poll: outside.wms_poll,

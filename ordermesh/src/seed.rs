@@ -56,7 +56,9 @@ struct Product {
 pub async fn bootstrap(platform: &Platform) -> Result<()> {
     let pg = Pg::connect("identity", &Target::new(platform.database()), 1)?;
     let Login { email, password, .. } = platform_login();
-    identity::bootstrap(&pg, &email, password.into()).await.context("make the platform's administrator")?;
+    identity::bootstrap(&pg, &platform.vault(&pg)?, &email, password.into())
+        .await
+        .context("make the platform's administrator")?;
     Ok(())
 }
 

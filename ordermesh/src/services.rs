@@ -28,6 +28,7 @@ pub const ALL: &[Service] = &[
     Service { name: "payment", mount: payment::mount, migrations: || payment::MIGRATIONS },
     Service { name: "fulfillment", mount: fulfillment::mount, migrations: || fulfillment::MIGRATIONS },
     Service { name: "shipping", mount: shipping::mount, migrations: || shipping::MIGRATIONS },
+    Service { name: "notification", mount: notification::mount, migrations: || notification::MIGRATIONS },
     Service { name: "order", mount: order::mount, migrations: || order::MIGRATIONS },
 ];
 

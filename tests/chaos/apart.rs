@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use ordermesh::platform::{Database, Outside, Platform, PlatformConfig, Secrets};
+use ordermesh::platform::{Database, Outside, Platform, PlatformConfig, Secrets, Transit};
 use ordermesh::{defaults, seed, services};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use crate::journey::world::{PATIENCE, list, state_of, text, unique};
 
 const SHOP: &str = "apart";
 
-/// A bridge with the outside world, and six services that each can be away.
+/// A bridge with the outside world, and seven services that each can be away.
 struct Apart {
     db: Db,
     secrets: Secrets,
@@ -73,11 +73,14 @@ impl Apart {
             cors_origins: Vec::new(),
             metrics: None,
             secrets: self.secrets.clone(),
+            transit: Transit::default(),
             outside: Outside::Real {
                 payments: format!("http://{}", simulators.payments),
                 payments_fallback: String::new(),
                 wms: format!("http://{}/wms", simulators.wms),
                 carrier: format!("http://{}", simulators.carrier),
+                mail: format!("smtp://{}", simulators.smtp).into(),
+                mail_from: "Ordermesh <orders@ordermesh.example>".to_owned(),
                 wms_poll: ms(50),
                 carrier_poll: ms(500),
             },
@@ -292,6 +295,44 @@ async fn sag_08_while_one_service_is_away_the_others_work_and_orders_go_on_when_
     left.await.context("the parcel arrives without the order service")?;
     apart.begin("order").await?;
     people.until(&id, &["DELIVERED"]).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn not_08_without_notifications_orders_arrive_and_each_mail_comes_once_when_they_are_back() -> Result<()> {
+    const SILENT: &str = "silent";
+    let mut apart = Apart::start().await?;
+    let people = apart.people(SILENT).await?;
+    let sink = apart.edge.simulators.as_ref().context("the outside world is simulated")?.smtp_http;
+    let sink = Rest::new(format!("http://{sink}"));
+    let mails = async || -> Result<Vec<Value>> {
+        let mails = sink.get(&format!("/_sim/messages?to=customer@{SILENT}.example")).await?;
+        Ok(mails.as_array().cloned().unwrap_or_default())
+    };
+    apart.end("notification").await?;
+    let mut placed = Vec::new();
+    for _ in 0..3 {
+        placed.push(text(&people.place().await?, "id").to_owned());
+    }
+    for id in &placed {
+        people.until(id, &["DELIVERED"]).await?;
+    }
+    ensure!(mails().await?.is_empty(), "nobody writes");
+    apart.begin("notification").await?;
+    let told = eventually(PATIENCE, || async {
+        let page = people.csr.get("/api/v1/messages").await?;
+        let messages = list(&page, "messages");
+        let sent = messages.iter().filter(|message| text(message, "state") == "MESSAGE_STATE_SENT").count();
+        // Of each order the confirmation, the parcel that left, and that it arrived.
+        ensure!(sent == 3 * placed.len(), "{sent} of {} are sent", messages.len());
+        Ok(Some(()))
+    });
+    told.await.context("the backlog is worked off")?;
+    let mails = mails().await?;
+    let mut subjects: Vec<&str> = mails.iter().map(|mail| text(mail, "subject")).collect();
+    subjects.sort_unstable();
+    subjects.dedup();
+    ensure!((mails.len(), subjects.len()) == (9, 9), "each mail once: {subjects:?}");
     Ok(())
 }
 

@@ -83,7 +83,7 @@ async fn append(
     let last: Last =
         diesel::sql_query(LAST).bind::<SqlUuid, _>(tenant.uuid()).bind::<SqlUuid, _>(stream).get_result(conn).await?;
     let ctx = Ctx::service("order", tenant, Cause::default(), Timestamp::now());
-    let payload = OrderConfirmed { order_id: "ord_1".to_owned() }.encode_to_vec();
+    let payload = OrderConfirmed { order_id: "ord_1".to_owned(), ..OrderConfirmed::default() }.encode_to_vec();
     let events = vec![NewEvent::new(OrderConfirmed::TYPE, OrderConfirmed::TOPIC, payload); count];
     eventlog::append(conn, &ctx, stream, last.version, &events).await?;
     diesel::sql_query("SELECT pg_sleep($1)").bind::<Double, _>(after).execute(conn).await?;

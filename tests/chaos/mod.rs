@@ -7,3 +7,4 @@ pub mod process;
 mod refusals;
 mod repeat;
 mod torture;
+mod transit;

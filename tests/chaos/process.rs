@@ -17,6 +17,7 @@ use serve::Settings;
 use testkit::{Db, Rest};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
+use vault::{Master, Vault};
 
 use crate::journey::world::text;
 
@@ -49,7 +50,8 @@ impl Processes {
         let secrets = Secrets::open(&work.join("secrets"))?;
         let root = seed::platform_login();
         let door = Pg::connect("identity", db.target(), 1)?;
-        identity::bootstrap(&door, &root.email, root.password.clone().into()).await?;
+        let vault = Vault::new(door.clone(), Master::read(&secrets.masters)?);
+        identity::bootstrap(&door, &vault, &root.email, root.password.clone().into()).await?;
         let (simulators, outside) = simulators(&work, speed).await?;
         let at = |name: &str| format!("http://{}", text(&outside, name));
         let ports = [port()?, port()?, port()?].map(|port| format!("127.0.0.1:{port}"));
@@ -62,6 +64,7 @@ impl Processes {
             ["--payments-url", &at("payments")],
             ["--wms-url", &format!("{}/wms", at("wms"))],
             ["--carrier-url", &at("carrier")],
+            ["--mail-url", &format!("smtp://{}", text(&outside, "smtp"))],
             ["--wms-poll-ms", "200"],
         ]
         .concat()

@@ -62,7 +62,7 @@ impl Caller {
     fn reserve(&self) -> Request<ReserveStockRequest> {
         let lines = vec![DemandLine { sku: "TEE-S".to_owned(), quantity: 4, slot_id: String::new() }];
         let order_id = self.order.clone();
-        self.step("reserve:do", ReserveStockRequest { order_id, lines, hold_s: 900, split: true })
+        self.step("reserve:do", ReserveStockRequest { order_id, lines, hold_s: 900, split: true, round: 1 })
     }
 
     fn authorize(&self) -> Request<AuthorizePaymentRequest> {
@@ -107,17 +107,17 @@ impl Caller {
     }
 
     fn void(&self) -> Request<VoidPaymentRequest> {
-        self.step("authorize:undo", VoidPaymentRequest { order_id: self.order.clone() })
+        self.step("authorize:undo", VoidPaymentRequest { order_id: self.order.clone(), round: 1 })
     }
 
     fn release(&self) -> Request<ReleaseReservationRequest> {
-        self.step("reserve:undo", ReleaseReservationRequest { order_id: self.order.clone() })
+        self.step("reserve:undo", ReleaseReservationRequest { order_id: self.order.clone(), round: 1 })
     }
 
     async fn do_everything_twice(&self) -> Result<()> {
         twice("reserve", async || self.stock().reserve_stock(self.reserve()).await).await?;
         twice("authorize", async || self.money().authorize_payment(self.authorize()).await).await?;
-        let inquiry = || self.step("authorize:do", InquirePaymentRequest { order_id: self.order.clone() });
+        let inquiry = || self.step("authorize:do", InquirePaymentRequest { order_id: self.order.clone(), round: 1 });
         twice("inquire", async || self.money().inquire_payment(inquiry()).await).await?;
         twice("confirm", async || self.stock().confirm_reservation(self.confirm()).await).await?;
         twice("fulfil", async || self.work().create_fulfillment(self.create()).await).await

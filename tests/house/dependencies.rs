@@ -7,14 +7,15 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 use super::{assert_none, root};
 
 /// What a package may use, by package. Names that begin with `*` stand for a group.
-const ALLOWED: [(&str, &[&str]); 21] = [
+const ALLOWED: [(&str, &[&str]); 22] = [
     ("ids", &[]),
     ("money", &[]),
     ("fault", &[]),
     ("contract", &[]),
     ("cluster", &[]),
+    ("tls", &[]),
     ("ctx", &["ids", "fault"]),
-    ("pg", &["ctx", "fault", "ids"]),
+    ("pg", &["ctx", "fault", "ids", "tls"]),
     ("resilience", &["ctx", "fault"]),
     ("telemetry", &["ctx"]),
     ("eventlog", &["pg", "ctx", "fault", "ids"]),
@@ -22,12 +23,12 @@ const ALLOWED: [(&str, &[&str]); 21] = [
     ("outbox", &["pg", "ctx", "fault", "ids", "telemetry"]),
     // A step's events are appended in the commit that moves its saga on, so the engine speaks the log's language.
     ("saga", &["pg", "ctx", "fault", "ids", "telemetry", "eventlog"]),
-    ("serve", &["ctx", "fault", "ids", "telemetry", "contract"]),
+    ("serve", &["ctx", "fault", "ids", "telemetry", "contract", "tls"]),
     ("transcode", &[]),
     ("vault", &["pg", "fault", "ids"]),
     ("codegen", &[]),
     ("simulators", &[]),
-    ("bridge", &["transcode", "serve", "contract", "ctx", "fault", "telemetry"]),
+    ("bridge", &["transcode", "serve", "contract", "ctx", "fault", "telemetry", "tls"]),
     ("*services", &["*crates", "contract"]),
     ("testkit", &["*crates", "*services", "contract", "bridge", "simulators", "ordermesh"]),
     ("ordermesh", &["*crates", "*services", "contract", "bridge", "simulators"]),

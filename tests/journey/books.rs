@@ -261,10 +261,20 @@ impl Books {
         let of_order = |rows: &[Value]| -> Vec<Value> {
             rows.iter().filter(|row| bare(text(row, "order_id")) == id).cloned().collect()
         };
-        let payment = of_order(&self.payments).into_iter().next().unwrap_or_default();
+        // Each round of paying has a payment; what an earlier one held went back (PAY-18).
+        let mut payments = of_order(&self.payments);
+        payments.sort_by_key(|payment| number(&payment["round"]));
+        let payment = payments.pop().unwrap_or_default();
+        let earlier = payments;
         let reservation = of_order(&self.reservations).into_iter().next().unwrap_or_default();
         let is = |name: &str| number(&payment[name]);
         let mut say = |what: String| wrong.push(format!("order {id} is {}: {what}", order.state().as_str_name()));
+        for former in &earlier {
+            let was = |name: &str| number(&former[name]);
+            if was("authorized") != was("captured") + was("voided") || was("captured") != was("refunded") {
+                say(format!("an earlier round holds money: {former}"));
+            }
+        }
         match order.state() {
             OrderState::Delivered => {
                 let total = order.totals.clone().and_then(|totals| totals.total).map_or(0, |total| total.amount_minor);

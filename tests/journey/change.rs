@@ -318,3 +318,62 @@ async fn ord_44_a_change_that_is_refused_behind_the_recall_asks_the_warehouse_fo
     };
     slowly("sent-back", refuse).await
 }
+
+#[tokio::test]
+async fn ord_44_an_order_held_between_two_warehouses_is_asked_for_anew_at_both() -> Result<()> {
+    let faulty = Faulty::open("half-accepted").await?;
+    let (world, wms) = (faulty.world.clone(), faulty.world.system.wms());
+    // No warehouse has all of it, and each will have one of what is added.
+    world.product("ODD-44", 333, &[("OAK", 2), ("NJ", 5)]).await?;
+    world.product("BOTH-44", 500, &[("OAK", 1), ("NJ", 1)]).await?;
+    let outcome = async {
+        speed(&wms, 0.001).await?;
+        // The first warehouse answers late; before it does, the second falls silent.
+        script(&wms, &json!([{"op": "CreateOrder", "kind": "delay", "delay_ms": 1500, "times": 1}])).await?;
+        let placed = world.place(&order(&[("ODD-44", 7)])).await?;
+        let id = text(&placed, "id").to_owned();
+        let wished = "SELECT to_jsonb(warehouse) AS row FROM om_fulfillment.fulfillments WHERE tenant_id = $1";
+        eventually(PATIENCE, || async { Ok((world.rows(wished).await?.len() == 1).then_some(())) }).await?;
+        script(&wms, &json!([{"op": "CreateOrder", "kind": "error500", "times": 1000}])).await?;
+        eventually(PATIENCE, || async { Ok((!told(&world).await?.is_empty()).then_some(())) }).await?;
+        // A hold is refused at this step; we act as if it had come one step earlier.
+        let back = "UPDATE om_order.sagas SET step = 3 WHERE tenant_id = $1 AND kind = 'place' AND step = 4 \
+            RETURNING to_jsonb(saga_id) AS row";
+        let hold = format!("/api/v1/orders/{id}:hold");
+        eventually(PATIENCE, || async {
+            world.rows(back).await?;
+            Ok(world.csr.post(&hold, &json!({"reason": "a test"}), None).await.ok().map(drop))
+        })
+        .await?;
+        let asleep = "SELECT to_jsonb(saga_id) AS row FROM om_order.sagas WHERE tenant_id = $1 AND status = 'waiting' \
+            AND kind = 'place' AND step = 4";
+        eventually(PATIENCE, || async { Ok((!world.rows(asleep).await?.is_empty()).then_some(())) }).await?;
+        let accepted = told(&world).await?;
+        assert_eq!(accepted.len(), 1, "one of two has accepted");
+
+        let line = json!({"sku": "BOTH-44", "quantity": 2});
+        let (status, locked) = send(&world, &format!("/api/v1/orders/{id}/items"), &line).await?;
+        assert_eq!(status, StatusCode::OK, "{locked}");
+        let grown = decided(&world, &id, "APPLIED").await?;
+        assert_eq!(state_of(&grown), "PAYMENT_COMPLETED");
+        let said = told(&world).await?;
+        let off = said[1..].iter().any(|(reference, said)| said.starts_with("cancel") && *reference == accepted[0].0);
+        assert!(off, "who had accepted is called off: {said:?}");
+
+        script(&wms, &json!([])).await?;
+        speed(&wms, 10.0).await?;
+        world.csr.post(&format!("/api/v1/orders/{id}:release"), &json!({}), None).await?;
+        let arrived = world.until(&id, "DELIVERED").await?;
+        let delivered: i64 = list(&arrived, "lines").iter().map(|line| number(&line["delivered"])).sum();
+        assert_eq!((total(&arrived), delivered), (total(&grown), 9));
+        let said = told(&world).await?;
+        let new: Vec<&str> =
+            said[1..].iter().map(|(_, said)| said.as_str()).filter(|said| said.starts_with("create")).collect();
+        assert!(new.len() == 2 && new.iter().all(|said| said.contains("BOTH-44 1")), "{said:?}");
+        world.books_agree().await
+    };
+    let outcome = outcome.await;
+    speed(&wms, 10.0).await?;
+    faulty.mend().await?;
+    outcome
+}

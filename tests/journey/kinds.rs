@@ -108,6 +108,14 @@ async fn ord_46_a_service_request_books_a_slot_and_nothing_is_sent() -> Result<(
     money.await.context("the money is taken at once")?;
     let fulfillments = world.admin.get(&format!("/api/v1/fulfillments?orderId={id}")).await?;
     assert!(list(&fulfillments, "fulfillments").is_empty(), "no warehouse hears of it");
+    let place = "SELECT jsonb_build_array(on_hand, reserved) AS row FROM om_inventory.stock WHERE tenant_id = $1 \
+        AND sku LIKE 'HAIRCUT@%'";
+    let used = eventually(PATIENCE, || async {
+        let place = world.rows(place).await?;
+        ensure!(place == [json!([0, 0])], "on hand and reserved: {place:?}");
+        Ok(Some(()))
+    });
+    used.await.context("what was given is not booked any more, and cannot be booked again")?;
     let taken: Vec<i64> = world
         .money_moves(&id)
         .await?

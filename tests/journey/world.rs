@@ -4,10 +4,12 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use ctx::Role;
 use diesel::QueryableByName;
 use diesel::sql_types::{Jsonb, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
-use ids::{TenantId, UserId};
+use futures::future::join_all;
+use ids::TenantId;
 use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::{Rest, Shop, System, eventually, kept, order};
@@ -71,15 +73,18 @@ impl World {
         self.customer.post("/api/v1/orders", body, Some(&unique())).await
     }
 
-    /// So many customers more than the shop has; they have no password, so staff buys for them.
+    /// So many customers more than the shop has.
     pub async fn buyers(&self, count: usize) -> Result<Vec<String>> {
-        let sql = format!(
-            "INSERT INTO om_identity.users (tenant_id, user_id, email, display_name, roles, password_hash, email_verified) \
-            SELECT $1, gen_random_uuid(), gen_random_uuid() || '@buyer.example', 'A Buyer', '{{customer}}', '', true \
-            FROM generate_series(1, {count}) RETURNING to_jsonb(user_id) AS row"
-        );
-        let ids = self.rows(&sql).await?;
-        ids.into_iter().map(|id| Ok(UserId::from_uuid(serde_json::from_value(id)?).to_string())).collect()
+        let pg = self.system.db.pg("identity");
+        let (vault, tenant) = (self.system.platform.vault(&pg)?, self.tenant());
+        let (pg, vault) = (&pg, &vault);
+        let buyer = async |_| {
+            let email = format!("{}@buyer.example", unique());
+            let password = "a buyer's password".to_owned().into();
+            identity::seed::user(pg, vault, tenant, &email, "A Buyer", &[Role::Customer], password).await
+        };
+        let made = join_all((0..count).map(buyer)).await.into_iter();
+        made.map(|made| Ok(made?.to_string())).collect()
     }
 
     /// Adds a product with stock, `(warehouse, units)`.

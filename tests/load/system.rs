@@ -84,6 +84,7 @@ impl System {
             .args(["--payments-url", &format!("http://{}", text(&outside, "payments")?)])
             .args(["--wms-url", &format!("http://{}/wms", text(&outside, "wms")?)])
             .args(["--carrier-url", &format!("http://{}", text(&outside, "carrier")?)])
+            .args(["--mail-url", &format!("smtp://{}", text(&outside, "smtp")?)])
             // The warehouse is asked every 5 minutes, as in production: what happens behind it is not measured here.
             .args(["--wms-poll-ms", "300000"])
             .env("RUST_LOG", "warn")

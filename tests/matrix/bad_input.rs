@@ -13,7 +13,7 @@ use super::rest::{Said, ask};
 use super::world::{Known, World};
 
 /// Sends a body as it is to an address that takes JSON.
-async fn post(rest: &Rest, path: &str, body: impl Into<Vec<u8>>) -> Said {
+pub(super) async fn post(rest: &Rest, path: &str, body: impl Into<Vec<u8>>) -> Said {
     let key = ids::EventId::new().to_string();
     let request = rest.request(Method::POST, path).header("idempotency-key", key);
     let request = request.header("content-type", "application/json").body(body.into());
@@ -33,7 +33,7 @@ fn changed(known: &Known, pointer: &str, value: Value) -> Value {
 
 /// A refusal of the caller: a problem whose fields include the wrong one.
 #[track_caller]
-fn refused(what: &str, said: &Said, status: u16, field: &str) {
+pub(super) fn refused(what: &str, said: &Said, status: u16, field: &str) {
     let fields: Vec<_> = said.errors().into_iter().map(|(field, _)| field).collect();
     let named = field.is_empty() || fields.iter().any(|named| named == field);
     assert!(said.status == status && said.is_problem() && named, "{what}: wants {status} at {field:?}, got {said:?}");
@@ -315,6 +315,8 @@ async fn ord_12_broken_paths_headers_and_ids_are_refused() {
         (format!("/api/v1/payments/{}", world.desk.order), 400, "payment_id"),
         (format!("/api/v1/shipments/{}", world.desk.payment), 400, "shipment_id"),
         (format!("/api/v1/fulfillments/{}", world.desk.shipment), 400, "fulfillment_id"),
+        (format!("/api/v1/messages/{}", world.desk.shipment), 400, "message_id"),
+        ("/api/v1/messages?state=MESSAGE_STATE_LOST".to_owned(), 400, "state"),
         (format!("/api/v1/users/{}", world.desk.order), 400, "user_id"),
         ("/api/v1/products/NO%00SUCH".to_owned(), 400, "sku"),
         ("/api/v1/products/no%20such".to_owned(), 400, "sku"),
@@ -382,7 +384,8 @@ async fn ord_12_pages_are_as_large_as_they_may_be_and_tokens_fit_one_list_only()
         let other = get(&admin, &format!("{other}?pageToken={token}")).await;
         refused("a token of another list", &other, 400, "page_token");
     }
-    for list in ["/api/v1/orders", "/api/v1/payments", "/api/v1/shipments", "/api/v1/fulfillments"] {
+    let lists = ["/api/v1/orders", "/api/v1/payments", "/api/v1/shipments", "/api/v1/fulfillments", "/api/v1/messages"];
+    for list in lists {
         refused(list, &get(&admin, &format!("{list}?pageSize=-1")).await, 400, "page_size");
         refused(list, &get(&admin, &format!("{list}?pageToken=AAAA")).await, 400, "page_token");
         assert_eq!(get(&admin, &format!("{list}?pageSize=2147483647")).await.status, 200, "{list}");

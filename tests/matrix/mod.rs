@@ -6,6 +6,7 @@
 mod authz;
 mod authz_rest;
 mod bad_input;
+mod bad_operations;
 mod bad_wire;
 mod foreign;
 mod grpc;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bytes::Bytes;
 use contract::common::v1::{Address, Money};
 use contract::google::api::HttpBody;
-use contract::{POLICIES, fulfillment, identity, inventory, payment, shipping};
+use contract::{POLICIES, fulfillment, identity, inventory, notification, payment, shipping};
 use ids::{OrderId, ShipmentId};
 use prost::Message;
 
@@ -45,11 +45,12 @@ pub(super) fn address() -> Option<Address> {
         region: "CA".into(),
         postal_code: "94105".into(),
         country_code: "US".into(),
+        ..Address::default()
     })
 }
 
 fn all() -> BTreeMap<String, Make> {
-    let contexts: [(&str, &[(&str, Make)]); 7] = [
+    let contexts: [(&str, &[(&str, Make)]); 8] = [
         ("identity.v1", IDENTITY),
         ("inventory.v1", INVENTORY),
         ("inventory.v1", super::samples_stock::STOCK),
@@ -57,6 +58,7 @@ fn all() -> BTreeMap<String, Make> {
         ("payment.v1", PAYMENT),
         ("fulfillment.v1", FULFILLMENT),
         ("shipping.v1", SHIPPING),
+        ("notification.v1", NOTIFICATION),
     ];
     let named = contexts.into_iter().flat_map(|(package, samples)| {
         samples.iter().map(move |(method, make)| (format!("/ordermesh.{package}.{method}"), *make))
@@ -149,13 +151,13 @@ const INVENTORY: &[(&str, Make)] = &[
     ("ReservationService/ReserveStock", |known| {
         let order_id = OrderId::new().to_string();
         let lines = vec![demand(known, 1)];
-        inventory::v1::ReserveStockRequest { order_id, lines, hold_s: 3600, split: true }.encode_to_vec()
+        inventory::v1::ReserveStockRequest { order_id, lines, hold_s: 3600, split: true, round: 1 }.encode_to_vec()
     }),
     ("ReservationService/ConfirmReservation", |known| {
         inventory::v1::ConfirmReservationRequest { order_id: known.order.clone() }.encode_to_vec()
     }),
     ("ReservationService/ReleaseReservation", |known| {
-        inventory::v1::ReleaseReservationRequest { order_id: known.order.clone() }.encode_to_vec()
+        inventory::v1::ReleaseReservationRequest { order_id: known.order.clone(), round: 1 }.encode_to_vec()
     }),
     ("ReservationService/ConsumeReservation", |known| {
         let (order_id, shipment_id) = (known.order.clone(), known.shipment.clone());
@@ -174,14 +176,14 @@ const PAYMENT: &[(&str, Make)] = &[
         payment::v1::AuthorizePaymentRequest { order_id, amount, payment_method, ..Default::default() }.encode_to_vec()
     }),
     ("PaymentService/InquirePayment", |known| {
-        payment::v1::InquirePaymentRequest { order_id: known.order.clone() }.encode_to_vec()
+        payment::v1::InquirePaymentRequest { order_id: known.order.clone(), round: 1 }.encode_to_vec()
     }),
     ("PaymentService/CapturePayment", |known| {
         let (order_id, shipment_id) = (known.order.clone(), ShipmentId::new().to_string());
         payment::v1::CapturePaymentRequest { order_id, shipment_id, amount: money(1), r#final: false }.encode_to_vec()
     }),
     ("PaymentService/VoidPayment", |known| {
-        payment::v1::VoidPaymentRequest { order_id: known.order.clone() }.encode_to_vec()
+        payment::v1::VoidPaymentRequest { order_id: known.order.clone(), round: 1 }.encode_to_vec()
     }),
     ("PaymentService/RefundPayment", |known| {
         let (payment_id, reason) = (known.payment.clone(), "it was broken".into());
@@ -229,6 +231,7 @@ const PAYMENT: &[(&str, Make)] = &[
             client_ip: "203.0.113.7".into(),
             shipping_address: address(),
             policy: None,
+            round: 1,
         }
         .encode_to_vec()
     }),
@@ -303,6 +306,20 @@ const FULFILLMENT: &[(&str, Make)] = &[
     ("FulfillmentQueryService/ListFulfillments", |known| {
         let order_id = known.order.clone();
         fulfillment::v1::ListFulfillmentsRequest { page_size: 10, page_token: String::new(), order_id }.encode_to_vec()
+    }),
+];
+
+const NOTIFICATION: &[(&str, Make)] = &[
+    ("NotificationService/GetMessage", |known| {
+        notification::v1::GetMessageRequest { message_id: known.message.clone() }.encode_to_vec()
+    }),
+    ("NotificationService/ListMessages", |known| {
+        let (order_id, customer_id) = (known.order.clone(), known.customer.clone());
+        notification::v1::ListMessagesRequest { page_size: 10, order_id, customer_id, ..Default::default() }
+            .encode_to_vec()
+    }),
+    ("NotificationService/RetryMessage", |known| {
+        notification::v1::RetryMessageRequest { message_id: known.message.clone() }.encode_to_vec()
     }),
 ];
 

@@ -28,6 +28,11 @@ pub(super) const ORDER: &[(&str, Make)] = &[
         let (order_id, payment_method) = (known.order.clone(), "pm_sim_visa".into());
         order::v1::PlaceOrderRequest { order_id, payment_method, ..Default::default() }.encode_to_vec()
     }),
+    ("OrderService/RetryPayment", |known| {
+        let (order_id, payment_method) = (known.order.clone(), "pm_sim_visa".to_owned());
+        let reason = "the bank was away".to_owned();
+        order::v1::RetryPaymentRequest { order_id, payment_method, reason, etag: String::new() }.encode_to_vec()
+    }),
     ("OrderService/AddOrderItem", |known| {
         let (order_id, item) = (known.order.clone(), Some(item(known)));
         order::v1::AddOrderItemRequest { order_id, item, etag: String::new() }.encode_to_vec()

@@ -134,7 +134,8 @@ impl Database {
             .batch_execute(
                 "DO $$ DECLARE c record; BEGIN \
                    FOR c IN SELECT conrelid::regclass AS t, conname FROM pg_constraint k \
-                     JOIN pg_namespace n ON n.oid = k.connamespace WHERE contype IN ('c', 'f') AND n.nspname LIKE 'om\\_%' \
+                     JOIN pg_namespace n ON n.oid = k.connamespace WHERE contype IN ('c', 'f') AND coninhcount = 0 \
+                     AND n.nspname LIKE 'om\\_%' \
                    LOOP EXECUTE format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I', c.t, c.conname); END LOOP; END $$; \
                  SET session_replication_role = replica",
             )

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use contract::{Exposure, MethodPolicy};
 use ctx::{Cause, Role};
 use futures::future::try_join_all;
-use ids::{FulfillmentId, OrderId, PaymentId, RefundId, ShipmentId, TenantId, UserId};
+use ids::{FulfillmentId, MessageId, OrderId, PaymentId, RefundId, ShipmentId, TenantId, UserId};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use serve::auth::{Claims, SigningKey};
@@ -22,8 +22,8 @@ static WORLD: OnceCell<World> = OnceCell::const_new();
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 
 /// Services of the mesh, and one that is none.
-pub(super) const SERVICES: [&str; 7] =
-    ["order", "inventory", "payment", "fulfillment", "shipping", "identity", "stranger"];
+pub(super) const SERVICES: [&str; 8] =
+    ["order", "inventory", "payment", "fulfillment", "shipping", "notification", "identity", "stranger"];
 /// What a webhook without a provider's signature is told, after the gate has let it through.
 pub(super) const OWN_REFUSAL: &str = "WEBHOOK_SIGNATURE";
 /// A payment provider, and a day of which every shop has a report.
@@ -65,6 +65,7 @@ pub(super) struct Known {
     pub(super) refund: String,
     pub(super) fulfillment: String,
     pub(super) shipment: String,
+    pub(super) message: String,
     pub(super) issue: String,
     pub(super) subscription: String,
     pub(super) sku: String,
@@ -87,6 +88,7 @@ impl Known {
             refund: RefundId::new().to_string(),
             fulfillment: FulfillmentId::new().to_string(),
             shipment: ShipmentId::new().to_string(),
+            message: MessageId::new().to_string(),
             issue: ids::EventId::new().uuid().simple().to_string(),
             subscription: ids::SubscriptionId::new().to_string(),
             sku: format!("NO-{one}"),
@@ -95,7 +97,7 @@ impl Known {
     }
 
     /// Every name, for a search in answers.
-    pub(super) fn names(&self) -> [&str; 15] {
+    pub(super) fn names(&self) -> [&str; 16] {
         [
             &self.tenant,
             &self.slug,
@@ -108,6 +110,7 @@ impl Known {
             &self.refund,
             &self.fulfillment,
             &self.shipment,
+            &self.message,
             &self.issue,
             &self.subscription,
             &self.sku,
@@ -246,9 +249,13 @@ async fn rows(client: &Client, tenant: TenantId) -> Result<Vec<(String, i64)>> {
 /// The key that identity signs with; reading it is the test's privilege.
 async fn signing_key(system: &System) -> Result<SigningKey> {
     let client = connect(&system.db.target().url(cluster::ADMIN)).await?;
-    let newest = "SELECT kid, pkcs8 FROM om_identity.signing_keys ORDER BY generation DESC LIMIT 1";
+    let newest = "SELECT kid, generation, pkcs8 FROM om_identity.signing_keys ORDER BY generation DESC LIMIT 1";
     let row = client.query_one(newest, &[]).await?;
-    Ok(SigningKey::from_pkcs8(row.get::<_, String>(0), row.get(1))?)
+    let (place, none) =
+        (format!("signing_keys.pkcs8:{}", row.get::<_, i32>(1)), TenantId::from_uuid(uuid::Uuid::nil()));
+    let vault = system.platform.vault(&system.db.pg("identity"))?;
+    let pkcs8 = vault.open(none, &place, row.get::<_, Vec<u8>>(2).as_slice()).await?;
+    Ok(SigningKey::from_pkcs8(row.get::<_, String>(0), &pkcs8)?)
 }
 
 /// A shop with people, goods that no other shop has, and an order that went all the way.
@@ -278,6 +285,7 @@ async fn shop(system: &System, slug: &str) -> Result<Known> {
     admin.post("/api/v1/reconciliations:run", &day, None).await?;
     let found = json!({"warehouse": warehouse, "kind": "ISSUE_KIND_DAMAGED", "quantity": 1, "note": "a scratch"});
     let issue = admin.post(&format!("/api/v1/inventory/{sku}:reportIssue"), &found, Some("found")).await?;
+    let message = told(&admin, order_id).await?;
     let (changed, change) = declined_change(system, &admin, &customer, &sku).await?;
     // It begins so late that no order is made of it.
     let later = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(300 * 24);
@@ -298,11 +306,24 @@ async fn shop(system: &System, slug: &str) -> Result<Known> {
         refund: text(&refund, "id")?.to_owned(),
         fulfillment: text(&fulfillments["fulfillments"][0], "id")?.to_owned(),
         shipment: text(&placed["shipments"][0], "shipmentId")?.to_owned(),
+        message,
         issue: text(&issue, "id")?.to_owned(),
         subscription: text(&subscription, "id")?.to_owned(),
         sku,
         warehouse,
     })
+}
+
+/// The newest message about an order that went all the way and was refunded in part, when all four of them are sent.
+async fn told(admin: &Rest, order: &str) -> Result<String> {
+    let sent = eventually(Duration::from_secs(180), || async {
+        let page = admin.get(&format!("/api/v1/messages?orderId={order}")).await?;
+        let messages = page["messages"].as_array().cloned().unwrap_or_default();
+        let sent = messages.iter().filter(|message| message["state"] == "MESSAGE_STATE_SENT").count();
+        anyhow::ensure!((sent, messages.len()) == (4, 4), "{sent} of {} messages are sent", messages.len());
+        Ok(Some(text(&messages[0], "id")?.to_owned()))
+    });
+    sent.await.context("what the customer is told")
 }
 
 /// An order that is paid and held, and a change of it that nobody wants any more.

@@ -22,7 +22,7 @@ impl Edge {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let running = tokio::spawn(bridge::serve(listener, bridge::app(config), shutdown.clone()));
+        let running = tokio::spawn(bridge::serve(listener, None, bridge::app(config), shutdown.clone()));
         Self { address, shutdown, running }
     }
 

@@ -48,6 +48,14 @@ impl Cluster {
     /// # Errors
     /// Any [`Error`]; each names its fix.
     pub fn start(options: &Options) -> Result<Self, Error> {
+        Self::start_with(options, &[])
+    }
+
+    /// The same with settings of PostgreSQL that take the place of ours, such as `ssl` or `listen_addresses`.
+    ///
+    /// # Errors
+    /// As [`Cluster::start`].
+    pub fn start_with(options: &Options, settings: &[(&str, &str)]) -> Result<Self, Error> {
         let binaries = find_binaries()?;
         let runner = Runner::choose()?;
         let (home, lock) = Home::open(options.root.as_deref(), &runner)?;
@@ -55,7 +63,7 @@ impl Cluster {
         if !home.data().join("PG_VERSION").exists() {
             init(&binaries, &runner, &home)?;
         }
-        let server = spawn(&binaries, &runner, &home, options.fsync)?;
+        let server = spawn(&binaries, &runner, &home, options.fsync, settings)?;
         let guardian = Guardian::post(&home, server.id())?;
         let mut cluster = Self { home, server: Some(server), guardian: Some(guardian), _lock: lock };
         cluster.await_ready()?;
@@ -150,12 +158,19 @@ fn init(binaries: &Binaries, runner: &Runner, home: &Home) -> Result<(), Error> 
     Err(Error::Init { output: last_lines(&String::from_utf8_lossy(&output.stderr)) })
 }
 
-fn spawn(binaries: &Binaries, runner: &Runner, home: &Home, fsync: bool) -> Result<Child, Error> {
+fn spawn(
+    binaries: &Binaries,
+    runner: &Runner,
+    home: &Home,
+    fsync: bool,
+    settings: &[(&str, &str)],
+) -> Result<Child, Error> {
     let log = File::create(home.log()).tried(|| format!("create {}", home.log().display()))?;
     let errors = log.try_clone().tried(|| "share the log".to_owned())?;
     let mut command = binaries.program("postgres");
     command.arg("-D").arg(home.data()).arg("-k").arg(home.socket());
-    for (name, value) in SETTINGS {
+    // Of two values of a setting the server takes the last.
+    for (name, value) in SETTINGS.iter().chain(settings) {
         command.arg("-c").arg(format!("{name}={value}"));
     }
     if !fsync {

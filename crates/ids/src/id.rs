@@ -104,6 +104,8 @@ typed_ids! {
     SagaId = "sag",
     /// A change of an order.
     ChangeId = "chg",
+    /// Something that a customer is told.
+    MessageId = "msg",
     /// Something that happened.
     EventId = "evt",
 }

@@ -6,6 +6,6 @@
 mod id;
 
 pub use id::{
-    ChangeId, EventId, FulfillmentId, IdError, OrderId, PaymentId, RefundId, ReservationId, SagaId, ShipmentId,
-    SubscriptionId, TenantId, UserId,
+    ChangeId, EventId, FulfillmentId, IdError, MessageId, OrderId, PaymentId, RefundId, ReservationId, SagaId,
+    ShipmentId, SubscriptionId, TenantId, UserId,
 };

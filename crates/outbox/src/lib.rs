@@ -21,5 +21,5 @@ static PUBLISHED: std::sync::LazyLock<tokio::sync::watch::Sender<u64>> =
 
 /// Pause after a batch: fewer and larger batches cost less, and an event may take 100 ms; longer while people wait.
 fn busy() -> std::time::Duration {
-    std::time::Duration::from_millis(if ctx::foreground::is_busy() { 60 } else { 15 })
+    std::time::Duration::from_millis(if ctx::foreground::is_busy() { 100 } else { 15 })
 }

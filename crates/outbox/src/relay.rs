@@ -14,6 +14,8 @@ diesel::define_sql_function! {
 }
 
 const BATCH: i32 = 500;
+/// The same while many people wait for an answer of this process: what lies in the log can lie a little longer.
+const ASIDE: i32 = 100;
 /// Longest pause when nothing wakes us: what another process committed is found after it.
 const IDLE: Duration = Duration::from_millis(250);
 const FIRST: Duration = Duration::from_millis(5);
@@ -36,8 +38,9 @@ impl Relay {
         let mut commits = self.pg.commits();
         let mut pause = FIRST;
         let mut prune = tokio::time::interval(PRUNE_EVERY);
-        loop {
-            let moved = match self.step().await {
+        while !cancel.is_cancelled() {
+            let batch = if ctx::foreground::is_busy() { ASIDE } else { BATCH };
+            let moved = match self.step(batch).await {
                 Ok(moved) => moved,
                 Err(error) => {
                     tracing::warn!(service = self.pg.service(), %error, "relay step failed");
@@ -51,7 +54,10 @@ impl Relay {
                 PUBLISHED.send_modify(|count| *count += 1);
                 pause = FIRST;
             }
-            if moved == BATCH {
+            if moved >= batch {
+                if batch == ASIDE {
+                    tokio::time::sleep(crate::busy()).await;
+                }
                 continue;
             }
             tokio::select! {
@@ -68,8 +74,8 @@ impl Relay {
         }
     }
 
-    async fn step(&self) -> Result<i32, pg::Error> {
-        self.pg.worker_call("outbox.relay", diesel::select(relay(BATCH))).await
+    async fn step(&self, batch: i32) -> Result<i32, pg::Error> {
+        self.pg.worker_call("outbox.relay", diesel::select(relay(batch))).await
     }
 
     /// Forgets what has outlived its purpose: idempotency keys after 7 days, inbox rows and the bus's log later.

@@ -13,6 +13,7 @@ use ids::TenantId;
 use tokio::sync::watch;
 use tracing::Instrument;
 
+use crate::connect::connect;
 use crate::shared::{self, Answer, Call, Calls};
 use crate::{Conn, Error, GroupCommit};
 
@@ -22,6 +23,9 @@ const REPEATS: u32 = 5;
 const POOL_WAIT: Duration = Duration::from_secs(2);
 
 /// Where a database is: a connection string with `{role}` where the role's name goes.
+///
+/// With `sslmode=require` or `sslmode=verify-full` and `sslrootcert=FILE` it is reached over TLS, and the certificate of
+/// the database is checked (PAY-12).
 #[derive(Debug, Clone)]
 pub struct Target(String);
 
@@ -69,6 +73,7 @@ impl Pg {
             // A closed connection is seen without asking; a test query would double the round trips of every call.
             let mut config = ManagerConfig::<Conn>::default();
             config.recycling_method = RecyclingMethod::Fast;
+            config.custom_setup = Box::new(|url| connect(url).boxed());
             Pool::builder(AsyncDieselConnectionManager::new_with_config(url, config))
                 .max_size(size)
                 // The connection used last has the warmest caches.

@@ -6,6 +6,7 @@
 //! against whatever the SQL says. What writes runs to its end even when the caller goes away: a dropped future must
 //! not leave a commit that nobody knows of.
 
+mod connect;
 mod door;
 mod error;
 mod group;

@@ -1,4 +1,4 @@
-use diesel_async::{AsyncConnection, AsyncMigrationHarness, RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{AsyncMigrationHarness, RunQueryDsl, SimpleAsyncConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness};
 
 use crate::{Conn, Error, Target};
@@ -80,7 +80,9 @@ pub async fn migrate(target: &Target, admin: &str, sources: Vec<Source>) -> Resu
 }
 
 async fn connect(target: &Target, admin: &str) -> Result<Conn, MigrateError> {
-    Conn::establish(&target.url(admin)).await.map_err(|source| MigrateError::Connect { role: admin.to_owned(), source })
+    crate::connect::connect(&target.url(admin))
+        .await
+        .map_err(|source| MigrateError::Connect { role: admin.to_owned(), source })
 }
 
 async fn run(target: &Target, admin: &str, schema: &str, sets: Vec<Migrations>) -> Result<Vec<String>, MigrateError> {

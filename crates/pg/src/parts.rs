@@ -2,10 +2,11 @@ use std::time::Duration;
 
 use diesel::QueryableByName;
 use diesel::sql_types::Text;
-use diesel_async::{AsyncConnection, RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Conn, Target};
+use crate::Target;
+use crate::connect::connect;
 
 /// Parts are made three months ahead, so a day more or less does not matter.
 const EVERY: Duration = Duration::from_secs(24 * 3600);
@@ -51,7 +52,7 @@ impl Parts {
     /// When the owner cannot connect or a statement fails; what was made before stays.
     pub async fn make(&self) -> Result<(), PartsError> {
         let url = self.target.url(&self.owner);
-        let mut conn = Conn::establish(&url).await.map_err(|source| PartsError::Connect(self.owner.clone(), source))?;
+        let mut conn = connect(&url).await.map_err(|source| PartsError::Connect(self.owner.clone(), source))?;
         let schemas: Vec<Schema> = diesel::sql_query(
             "SELECT n.nspname::text AS schema FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
              WHERE p.proname = 'om_make_parts' ORDER BY 1",

@@ -38,6 +38,8 @@ pub(crate) struct Next {
     pub state: Value,
     pub outcome: &'static str,
     pub detail: String,
+    /// Why it turns back; an earlier wish to undo has the first word.
+    pub why: Option<String>,
     pub append: Option<Append>,
 }
 
@@ -70,6 +72,7 @@ pub(crate) fn turn_back(at: &Picture, reason: &str) -> Next {
         state: at.state.clone(),
         outcome: "REJECTED",
         detail: reason.to_owned(),
+        why: Some(reason.to_owned()),
         append: None,
     }
 }
@@ -91,6 +94,7 @@ fn after_do(definition: &Definition, at: &Picture, outcome: Outcome) -> Next {
                 state,
                 outcome: "DONE",
                 detail: String::new(),
+                why: None,
                 append,
             }
         }
@@ -128,6 +132,7 @@ fn after_undo(definition: &Definition, at: &Picture, outcome: Outcome) -> Next {
                 state,
                 outcome: "COMPENSATED",
                 detail: String::new(),
+                why: None,
                 append,
             }
         }
@@ -162,6 +167,7 @@ fn still(at: &Picture, status: &'static str, delay: Duration, outcome: &'static 
         state: at.state.clone(),
         outcome,
         detail,
+        why: None,
         append: None,
     }
 }
@@ -183,6 +189,7 @@ pub(crate) fn item(definition: &Definition, at: &Picture, next: &Next, meta: Val
         "delay_ms": u64::try_from(next.delay.as_millis()).unwrap_or(u64::MAX),
         "state": next.state,
         "signals": at.signals,
+        "undo_reason": next.why,
         "meta": meta,
         "stream": append.map(|append| append.stream),
         "expected": append.map(|append| append.expected),
@@ -253,7 +260,8 @@ mod tests {
         let first = next(&table(false), &at(0, false, 0), retry());
         assert_eq!((first.attempts, first.undoing, first.status), (1, false, "running"));
         assert!(!first.delay.is_zero());
-        assert!(next(&table(false), &at(0, false, 2), retry()).undoing);
+        let last = next(&table(false), &at(0, false, 2), retry());
+        assert_eq!((last.undoing, last.why.as_deref()), (true, Some("later")), "the last error is why");
         assert_eq!(next(&table(true), &at(0, false, 2), retry()).status, "attention");
         assert_eq!(next(&table(true), &at(0, false, 0), rejected()).status, "attention");
     }

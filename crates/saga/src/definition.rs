@@ -26,6 +26,15 @@ pub struct Run {
     pub undo_reason: Option<String>,
 }
 
+impl Run {
+    /// The code that the reason begins with, such as `PEER_UNREACHABLE`; none of a text without one.
+    pub fn undo_code(&self) -> Option<&str> {
+        let code = self.undo_reason.as_deref()?.split(": ").next()?;
+        let is_code = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+        (!code.is_empty() && code.bytes().all(is_code)).then_some(code)
+    }
+}
+
 /// Events of an aggregate that become true in the same commit as the step.
 #[derive(Debug, Clone)]
 pub struct Append {

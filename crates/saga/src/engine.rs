@@ -317,6 +317,8 @@ impl Picture {
         self.step = next.step;
         if self.undoing && !next.undoing {
             self.undo_reason = None;
+        } else if self.undo_reason.is_none() {
+            self.undo_reason = next.why;
         }
         self.undoing = next.undoing;
         self.attempts = next.attempts;

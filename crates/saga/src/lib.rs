@@ -13,6 +13,7 @@ mod definition;
 mod engine;
 mod monitor;
 mod operate;
+mod standing;
 mod start;
 mod view;
 
@@ -20,5 +21,6 @@ pub use definition::{Append, Definition, Outcome, Run, Step};
 pub use engine::Engine;
 pub use monitor::{Announce, Monitor, Stuck};
 pub use operate::{Decided, Decision, FORCED, Intervention, Record, not_found, operate};
+pub use standing::{Standing, standing};
 pub use start::{request_undo, start, wake};
 pub use view::{Filter, LogEntry, View, list, view};

@@ -57,6 +57,10 @@ pub struct Settings {
     pub carrier_url: String,
     /// Secret API key at the carrier.
     pub carrier_key: SecretString,
+    /// The mail server: `smtp://host:port`, with `user:password@` and `?tls=required` where it wants them.
+    pub mail_url: SecretString,
+    /// Who writes mails: `Name <address>`.
+    pub mail_from: String,
     /// Root of the webhook secrets; see [`Settings::webhook_secret`].
     pub webhook_secret_root: SecretString,
     /// Pause between two questions to the warehouse system.
@@ -84,6 +88,8 @@ impl Settings {
             wms_url: nowhere.clone(),
             carrier_url: nowhere,
             carrier_key: random_secret(),
+            mail_url: "smtp://127.0.0.1:9".to_owned().into(),
+            mail_from: "Ordermesh <orders@ordermesh.example>".to_owned(),
             webhook_secret_root: random_secret(),
             wms_poll: Duration::from_millis(500),
             carrier_poll: Duration::from_secs(600),

@@ -13,6 +13,7 @@ use tonic_health::server::{HealthReporter, health_reporter};
 use tower::{BoxError, Service, ServiceExt};
 
 use crate::Peer;
+use crate::layers::people::ThroughPort;
 use crate::layers::rescue::refusal;
 use crate::layers::{Request, Response};
 
@@ -77,7 +78,8 @@ impl Service<Request> for Front {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        request.extensions_mut().insert(ThroughPort);
         let path = request.uri().path();
         if path.starts_with(HEALTH) || path.starts_with(REFLECTION) {
             return self.open.clone().oneshot(request).map(|answer| answer.map_err(BoxError::from)).boxed();

@@ -1,5 +1,6 @@
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-/// Bytes with which an HTTP/2 client begins (RFC 9113 section 3.4).
+/// Bytes with which an HTTP/2 client begins (RFC 9113 section 3.4), behind the handshake where there is one.
 const PREFACE: u64 = 24;
 /// Time for the preface; hyper has none, so a silent connection would stay for ever.
 const PREFACE_TIME: Duration = Duration::from_secs(10);
@@ -20,13 +21,17 @@ const LONGEST_LIFE: Duration = Duration::from_secs(30 * 60 + 20);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts connections for ever; a failure to accept is survived.
-pub(crate) fn accept(listener: TcpListener, sever: CancellationToken) -> impl Stream<Item = io::Result<Connection>> {
-    futures::stream::unfold((listener, sever), |(listener, sever)| async move {
+pub(crate) fn accept(
+    listener: TcpListener,
+    tls: Option<Arc<tls::Server>>,
+    sever: CancellationToken,
+) -> impl Stream<Item = io::Result<Connection>> {
+    futures::stream::unfold((listener, tls, sever), |(listener, tls, sever)| async move {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let connection = Connection::new(stream, &sever);
-                    return Some((Ok(connection), (listener, sever)));
+                    let connection = Connection::new(stream, tls.as_deref(), &sever);
+                    return Some((Ok(connection), (listener, tls, sever)));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -39,7 +44,8 @@ pub(crate) fn accept(listener: TcpListener, sever: CancellationToken) -> impl St
 
 /// A connection that cannot outlive its welcome: silent, too old, or the process is going away.
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: tls::Stream,
+    about: TcpConnectInfo,
     read: u64,
     accepted: Instant,
     ends: Pin<Box<Sleep>>,
@@ -47,14 +53,19 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    fn new(stream: TcpStream, sever: &CancellationToken) -> Self {
+    fn new(stream: TcpStream, tls: Option<&tls::Server>, sever: &CancellationToken) -> Self {
         // Small answers must not wait for more to come (Nagle).
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "the connection is gone already");
         }
         let accepted = Instant::now();
+        let about = stream.connect_info();
         Self {
-            stream,
+            stream: match tls {
+                Some(tls) => tls.accept(stream),
+                None => tls::Stream::plain(stream),
+            },
+            about,
             read: 0,
             accepted,
             ends: Box::pin(tokio::time::sleep_until(accepted + PREFACE_TIME)),
@@ -120,6 +131,6 @@ impl Connected for Connection {
     type ConnectInfo = TcpConnectInfo;
 
     fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+        self.about.clone()
     }
 }

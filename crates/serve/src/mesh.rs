@@ -1,15 +1,18 @@
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use ctx::{Cause, Ctx, Open};
+use hyper_util::rt::TokioIo;
 use ids::TenantId;
 use jiff::Timestamp;
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::service::Routes;
-use tonic::transport::Endpoint;
+use tonic::transport::{Endpoint, Uri};
 use tower::ServiceExt;
 use tower::retry::budget::TpsBudget;
 
@@ -25,10 +28,21 @@ const TOKEN_LIFE: Duration = Duration::from_secs(10 * 60);
 /// Life that must be left when a token is used again, seconds.
 const TOKEN_REST: i64 = 120;
 
-/// The address of a service is not one.
+/// Time to connect to a service of another process, its handshake included.
+const CONNECT: Duration = Duration::from_secs(1);
+/// The same over TLS: keys of both sides are checked in it.
+const CONNECT_SEALED: Duration = Duration::from_secs(3);
+
+/// The address of a service cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("not the address of a service: {0}")]
-pub struct BadUri(#[from] tonic::transport::Error);
+pub enum BadUri {
+    /// It is not one.
+    #[error("not the address of a service: {0}")]
+    Malformed(#[from] tonic::transport::Error),
+    /// It wants TLS, and nobody said whom to trust.
+    #[error("{0} is to be reached over TLS, but no certificate authority is given; fix: --tls-ca FILE")]
+    Untrusted(String),
+}
 
 /// A service that can be called, and how often calls to it may be tried again.
 #[derive(Clone)]
@@ -94,16 +108,29 @@ impl Mesh {
     /// Makes a service of another process reachable (`http://order:7001`); connects when it is first called.
     ///
     /// # Errors
-    /// When the address is malformed.
+    /// [`BadUri`].
     pub fn remote(&self, context: &str, address: String) -> Result<(), BadUri> {
-        let channel = Endpoint::from_shared(address)?
-            .connect_timeout(Duration::from_secs(1))
+        self.remote_over(None, context, address)
+    }
+
+    /// The same over TLS where the address begins with `https`; `http` stays plain, for a mesh that encrypts (PAY-12).
+    ///
+    /// # Errors
+    /// [`BadUri`]; `https` without anybody to trust is one, and never plain.
+    pub fn remote_over(&self, tls: Option<&Arc<tls::Client>>, context: &str, address: String) -> Result<(), BadUri> {
+        let endpoint = Endpoint::from_shared(address.clone())?
             .http2_keep_alive_interval(Duration::from_secs(20))
             .keep_alive_timeout(Duration::from_secs(5))
             .keep_alive_while_idle(true)
             .http2_max_local_error_reset_streams(1024)
-            .tcp_nodelay(true)
-            .connect_lazy();
+            .tcp_nodelay(true);
+        let channel = if endpoint.uri().scheme_str() == Some("https") {
+            let tls = Arc::clone(tls.ok_or(BadUri::Untrusted(address))?);
+            let connector = tower::service_fn(move |uri: Uri| sealed(Arc::clone(&tls), uri));
+            endpoint.connect_timeout(CONNECT_SEALED).connect_with_connector_lazy(connector)
+        } else {
+            endpoint.connect_timeout(CONNECT).connect_lazy()
+        };
         self.table.put(context, Peer::new(channel.map_err(tower::BoxError::from)));
         Ok(())
     }
@@ -124,6 +151,15 @@ impl Mesh {
         let own = self.own.read().expect("no panic while the lock is held").clone();
         Front::new(own, self.closing.clone())
     }
+}
+
+async fn sealed(tls: Arc<tls::Client>, uri: Uri) -> io::Result<TokioIo<tls::ClientStream<TcpStream>>> {
+    let host = uri.host().unwrap_or_default();
+    let stream = TcpStream::connect((host.trim_matches(['[', ']']), uri.port_u16().unwrap_or(443))).await?;
+    stream.set_nodelay(true)?;
+    let sealed = tls.connect(host, stream).await;
+    // Tonic says only that it could not connect.
+    sealed.map(TokioIo::new).inspect_err(|error| tracing::warn!(%uri, %error, "no TLS with a service"))
 }
 
 /// The way to other services, in the name of one service.

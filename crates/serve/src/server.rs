@@ -1,5 +1,6 @@
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -27,6 +28,7 @@ impl Default for Drain {
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
+    tls: Option<Arc<tls::Server>>,
     drain: Drain,
 }
 
@@ -36,7 +38,13 @@ impl Server {
     /// # Errors
     /// When the port is taken.
     pub async fn bind(address: SocketAddr, drain: Drain) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await?, drain })
+        Ok(Self { listener: TcpListener::bind(address).await?, tls: None, drain })
+    }
+
+    /// Speaks TLS only, when there is a certificate to speak it with (PAY-12).
+    #[must_use]
+    pub fn over(self, tls: Option<Arc<tls::Server>>) -> Self {
+        Self { tls, ..self }
     }
 
     /// The address that was taken.
@@ -54,12 +62,12 @@ impl Server {
     /// # Errors
     /// When the transport fails.
     pub async fn run(self, front: Front, shutdown: CancellationToken) -> Result<(), tonic::transport::Error> {
-        let Self { listener, drain } = self;
+        let Self { listener, tls, drain } = self;
         let (stop, sever) = (CancellationToken::new(), CancellationToken::new());
         // Connections live on tasks of their own: whichever way this ends, they must not stay.
         let cut = sever.clone().drop_guard();
         front.report_all(true).await;
-        let connections = incoming::accept(listener, sever);
+        let connections = incoming::accept(listener, tls, sever);
         let stopped = stop.clone().cancelled_owned();
         let serving = hardened().serve_with_incoming_shutdown(front.clone(), connections, stopped);
         tokio::pin!(serving);

@@ -10,6 +10,7 @@ use tower::load_shed::LoadShedLayer;
 use crate::Peer;
 use crate::auth::Verifier;
 use crate::layers::deadline::Deadline;
+use crate::layers::people::People;
 use crate::layers::trace::Trace;
 use crate::layers::{Request, codec, gate, idempotency, rescue};
 
@@ -43,6 +44,8 @@ pub(crate) fn around(routes: Routes, verifier: Arc<Verifier>, limits: Limits, cl
         .filter_async(move |request: Request| gate::authenticate(Arc::clone(&verifier), request))
         .filter(gate::tenant)
         .filter(gate::authorize)
+        // Who may call waits for an answer from here on.
+        .layer(layer_fn(|inner| People { inner }))
         // Reads the body, as large as the policy allows, and recognises repeats.
         .filter_async(idempotency::recognise)
         // From here on there is a `ctx::Open` and no handler can be reached without one.

@@ -36,7 +36,9 @@ impl Db {
     /// As [`Db::fresh`].
     pub async fn of(sources: Vec<Source>) -> Result<Self> {
         let cluster = shared()?;
-        let template = sources.iter().map(|source| source.service).collect::<Vec<_>>().join("_");
+        // The name of a database has at most 63 characters: of each service the first five tell it from the others.
+        let template = sources.iter().map(|source| source.service.get(..5).unwrap_or(source.service));
+        let template = template.collect::<Vec<_>>().join("_");
         let template = format!("template_{template}");
         let ready = {
             let mut templates = TEMPLATES.get_or_init(Mutex::default).lock().await;

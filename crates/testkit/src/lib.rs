@@ -6,6 +6,7 @@
 
 mod db;
 mod eventually;
+pub mod search;
 #[cfg(feature = "system")]
 mod system;
 

@@ -149,6 +149,14 @@ impl System {
         Rest::new(format!("http://{}", self.simulators().carrier))
     }
 
+    /// Control of the mail sink; `/_sim/messages?to=…` has the mails.
+    ///
+    /// # Panics
+    /// As [`System::payments`].
+    pub fn mail(&self) -> Rest {
+        Rest::new(format!("http://{}", self.simulators().smtp_http))
+    }
+
     /// Drains and stops it.
     ///
     /// # Errors

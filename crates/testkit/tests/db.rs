@@ -38,3 +38,19 @@ async fn the_databases_of_a_test_that_returns_an_error_are_kept_and_named() -> a
     testkit::eventually(std::time::Duration::from_secs(60), gone).await?;
     Ok(std::fs::remove_dir_all(kept)?)
 }
+
+#[tokio::test]
+async fn a_value_is_found_in_text_bytes_and_json_and_nowhere_else() -> anyhow::Result<()> {
+    let db = Db::of(Vec::new()).await?;
+    let mut admin = db.admin().await?;
+    let make = "CREATE SCHEMA om_a; CREATE TABLE om_a.t (plain text, bytes bytea, doc jsonb, list text[], day date); \
+        INSERT INTO om_a.t VALUES ('Ada Lovelace', 'by Ada L.', '{\"a\": [\"Ada\"]}', '{Ada}', '1815-12-10'), \
+        ('', '', jsonb_build_object('b', encode('to Ada', 'hex')), NULL, NULL)";
+    admin.batch_execute(make).await?;
+    let all = testkit::search::columns_with(&mut admin, "Ada").await?;
+    assert_eq!(all, ["om_a.t.bytes", "om_a.t.doc", "om_a.t.list", "om_a.t.plain"]);
+    assert_eq!(testkit::search::columns_with(&mut admin, "to Ada").await?, ["om_a.t.doc"]);
+    assert_eq!(testkit::search::columns_with(&mut admin, "1815-12").await?, ["om_a.t.day"]);
+    assert!(testkit::search::columns_with(&mut admin, "Byron").await?.is_empty());
+    Ok(())
+}

@@ -21,6 +21,8 @@ CREATE TABLE fulfillments (
   state          smallint    NOT NULL CHECK (state BETWEEN 1 AND 6),
   version        int         NOT NULL CHECK (version > 0),
   body           jsonb       NOT NULL,
+  -- Sealed with the tenant's key (PAY-12).
+  ship_to        bytea       NOT NULL,
   wms_order_id   text        NOT NULL DEFAULT '',
   observed_at    timestamptz,
   created_at     timestamptz NOT NULL,
@@ -46,14 +48,14 @@ SELECT om_worker_reads('wms_leases', 'tenant_id, held_until, next_at');
 CREATE FUNCTION fulfillment_json(f fulfillments) RETURNS jsonb LANGUAGE sql STABLE AS $$
   SELECT jsonb_build_object('id', f.fulfillment_id, 'order', f.order_id, 'warehouse', f.warehouse,
     'revision', f.revision, 'state', f.state,
-    'version', f.version, 'body', f.body, 'wms_order_id', f.wms_order_id, 'observed_at', f.observed_at,
+    'version', f.version, 'body', f.body, 'ship_to', encode(f.ship_to, 'hex'), 'wms_order_id', f.wms_order_id, 'observed_at', f.observed_at,
     'created_at', f.created_at);
 $$;
 
 -- Stores the wish for work once per order, warehouse and revision, in place of one that was cancelled:
 -- {"outcome": "new"|"known"|"cancelled", "fulfillment": …}. Work that is not cancelled stands, whatever the revision.
 CREATE FUNCTION fulfillment_intend(p_tenant uuid, p_id uuid, p_order uuid, p_warehouse text, p_revision int, p_body jsonb,
-                                   p_at timestamptz, p_type text, p_topic text, p_payload bytea, p_meta jsonb)
+                                   p_ship_to bytea, p_at timestamptz, p_type text, p_topic text, p_payload bytea, p_meta jsonb)
 RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   bar   int;
@@ -72,8 +74,8 @@ BEGIN
   IF p_revision < bar THEN
     RETURN jsonb_build_object('outcome', 'cancelled', 'fulfillment', NULL);
   END IF;
-  INSERT INTO fulfillments (tenant_id, fulfillment_id, order_id, warehouse, revision, state, version, body, created_at)
-    VALUES (p_tenant, p_id, p_order, p_warehouse, p_revision, 1, 1, p_body, p_at) RETURNING * INTO known;
+  INSERT INTO fulfillments (tenant_id, fulfillment_id, order_id, warehouse, revision, state, version, body, ship_to, created_at)
+    VALUES (p_tenant, p_id, p_order, p_warehouse, p_revision, 1, 1, p_body, p_ship_to, p_at) RETURNING * INTO known;
   IF event_append(p_tenant, p_id, 0, ARRAY[p_type], ARRAY[p_topic], ARRAY[p_payload], p_meta) IS NULL THEN
     RAISE EXCEPTION 'fulfillment % already has events', p_id;
   END IF;
@@ -234,4 +236,25 @@ CREATE FUNCTION wms_due(p_early_ms int, p_limit int) RETURNS uuid[] LANGUAGE sql
       AND EXISTS (SELECT FROM fulfillments f WHERE f.tenant_id = l.tenant_id AND f.state IN (2, 3))
     ORDER BY l.next_at LIMIT p_limit) AS d;
 $$;
+
+-- Some values of a tenant that begin with less than this: an older key sealed them.
+CREATE FUNCTION sealed_below(p_tenant uuid, p_below bytea, p_most int) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  RETURN (SELECT coalesce(jsonb_agg(jsonb_build_object('place', r.place, 'sealed', encode(r.sealed, 'hex'))), '[]') FROM (
+    SELECT 'fulfillments.ship_to:' || f.fulfillment_id AS place, f.ship_to AS sealed FROM fulfillments f
+      WHERE f.tenant_id = p_tenant AND substring(f.ship_to FROM 1 FOR 5) < p_below
+    LIMIT p_most) r);
+END $$;
+
+-- Replaces a sealed value unless somebody did.
+CREATE FUNCTION sealed_again(p_tenant uuid, p_place text, p_before bytea, p_after bytea) RETURNS boolean
+LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  UPDATE fulfillments SET ship_to = p_after
+    WHERE tenant_id = p_tenant AND fulfillment_id = split_part(p_place, ':', 2)::uuid AND ship_to = p_before;
+  RETURN FOUND;
+END $$;
+
 SELECT om_grant();

@@ -78,6 +78,8 @@ CREATE TABLE reservations (
   state          smallint    NOT NULL CHECK (state BETWEEN 1 AND 6),
   version        int         NOT NULL CHECK (version >= 0),
   expires_at     timestamptz NOT NULL,
+  -- Which round of paying the order it belongs to: what an earlier round still asks for changes nothing (PAY-18).
+  round          int         NOT NULL DEFAULT 1 CHECK (round >= 1),
   created_at     timestamptz NOT NULL DEFAULT now(),
   updated_at     timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (tenant_id, order_id)
@@ -185,14 +187,15 @@ BEGIN
 END $$;
 
 -- The reservation of an order as the service reads it; NULL: none.
-CREATE FUNCTION reservation_json(p_tenant uuid, p_order uuid) RETURNS jsonb LANGUAGE sql STABLE AS $$
-  SELECT jsonb_build_object(
+CREATE FUNCTION reservation_json(p_tenant uuid, p_order uuid) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN (SELECT jsonb_build_object(
     'id', r.reservation_id, 'order_id', r.order_id, 'state', r.state, 'version', r.version, 'expires_at', r.expires_at,
-    'allocations', (SELECT coalesce(jsonb_agg(jsonb_build_object('sku', a.sku, 'warehouse', a.warehouse,
+    'round', r.round, 'allocations', (SELECT coalesce(jsonb_agg(jsonb_build_object('sku', a.sku, 'warehouse', a.warehouse,
                             'quantity', a.quantity, 'consumed', a.consumed, 'fulfillment', a.fulfillment_id) ORDER BY a.sku, a.warehouse), '[]')
                     FROM allocations a WHERE a.tenant_id = p_tenant AND a.order_id = p_order))
-  FROM reservations r WHERE r.tenant_id = p_tenant AND r.order_id = p_order
-$$;
+  FROM reservations r WHERE r.tenant_id = p_tenant AND r.order_id = p_order);
+END $$;
 
 CREATE FUNCTION reservation_lookup(p_tenant uuid, p_order uuid) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
@@ -202,7 +205,7 @@ END $$;
 
 -- Locks the reservations of some orders and the stock of some SKUs, and tells what they are: first half of every
 -- command on reservations. The service decides, the second half writes; nobody comes between.
-CREATE FUNCTION reserve_lock(p_tenant uuid, p_orders uuid[], p_skus text[]) RETURNS jsonb LANGUAGE plpgsql SET plan_cache_mode = auto AS $$
+CREATE FUNCTION reserve_lock(p_tenant uuid, p_orders uuid[], p_skus text[]) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   known jsonb;
   levels jsonb := '[]';
@@ -228,7 +231,7 @@ END $$;
 
 -- Writes the events of many streams, one each; a stream that moved meanwhile makes the whole transaction run again.
 CREATE FUNCTION append_each(p_tenant uuid, p_streams uuid[], p_expected int[], p_type text, p_topic text,
-                            p_payloads bytea[], p_metas jsonb[]) RETURNS void LANGUAGE plpgsql SET plan_cache_mode = auto AS $$
+                            p_payloads bytea[], p_metas jsonb[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   appended int;
 BEGIN
@@ -242,24 +245,26 @@ END $$;
 
 -- Second half of reserving, for many orders: holds what was planned and returns when each hold ends, in order.
 -- p_plan: [{order_id, sku, warehouse, quantity}], within what reserve_lock told.
-CREATE FUNCTION reserve_apply(p_tenant uuid, p_orders uuid[], p_reservations uuid[], p_hold_s int[], p_plan jsonb,
+CREATE FUNCTION reserve_apply(p_tenant uuid, p_orders uuid[], p_reservations uuid[], p_rounds int[], p_hold_s int[], p_plan jsonb,
                               p_type text, p_topic text, p_payloads bytea[], p_metas jsonb[]) RETURNS jsonb
-LANGUAGE plpgsql SET plan_cache_mode = auto AS $$
+LANGUAGE plpgsql AS $$
 DECLARE
   held int;
   again int;
 BEGIN
   -- Never waits for a reservation that somebody else has locked: that one may be waiting for our stock.
-  INSERT INTO reservations (tenant_id, order_id, reservation_id, state, version, expires_at)
-    SELECT p_tenant, n.order_id, n.reservation_id, 1, 1, now() + make_interval(secs => n.hold_s)
-    FROM unnest(p_orders, p_reservations, p_hold_s) AS n (order_id, reservation_id, hold_s) ORDER BY n.order_id
+  INSERT INTO reservations (tenant_id, order_id, reservation_id, state, version, round, expires_at)
+    SELECT p_tenant, n.order_id, n.reservation_id, 1, 1, n.round, now() + make_interval(secs => n.hold_s)
+    FROM unnest(p_orders, p_reservations, p_rounds, p_hold_s) AS n (order_id, reservation_id, round, hold_s) ORDER BY n.order_id
     ON CONFLICT (tenant_id, order_id) DO NOTHING;
   GET DIAGNOSTICS held = ROW_COUNT;
-  -- An order whose hold ran out may try again, with a new reservation; its row was found and locked.
-  UPDATE reservations r SET reservation_id = n.reservation_id, state = 1, version = 1, updated_at = now(),
+  -- An order whose hold ran out may try again, and one that is paid anew, with a new reservation; its row was found and
+  -- locked.
+  UPDATE reservations r SET reservation_id = n.reservation_id, state = 1, version = 1, round = n.round, updated_at = now(),
       expires_at = now() + make_interval(secs => n.hold_s)
-    FROM unnest(p_orders, p_reservations, p_hold_s) AS n (order_id, reservation_id, hold_s)
-    WHERE r.tenant_id = p_tenant AND r.order_id = n.order_id AND r.state = 5;
+    FROM unnest(p_orders, p_reservations, p_rounds, p_hold_s) AS n (order_id, reservation_id, round, hold_s)
+    WHERE r.tenant_id = p_tenant AND r.order_id = ANY (p_orders) AND r.order_id = n.order_id
+      AND ((r.state = 5 AND r.round <= n.round) OR (r.state = 4 AND r.round < n.round));
   GET DIAGNOSTICS again = ROW_COUNT;
   IF held + again <> cardinality(p_orders) THEN
     -- Another process reserved for one of the orders since the lock: decide again.
@@ -274,11 +279,13 @@ BEGIN
     FROM jsonb_to_recordset(p_plan) AS p (order_id uuid, sku text, warehouse text, quantity int);
   PERFORM append_each(p_tenant, p_reservations, array_fill(0, ARRAY[cardinality(p_orders)]), p_type, p_topic,
                       p_payloads, p_metas);
-  -- One update per row however many orders want it (data.md H10); the CHECKs stand behind the plan.
+  -- One update per row however many orders want it (data.md H10); the CHECKs stand behind the plan. The rows are
+  -- named by their SKUs first: a plan made for empty tables would walk the stock of the tenant.
   UPDATE stock s SET reserved = s.reserved + d.units
     FROM (SELECT p.sku, p.warehouse, sum(p.quantity)::int AS units
           FROM jsonb_to_recordset(p_plan) AS p (sku text, warehouse text, quantity int) GROUP BY 1, 2) d
-    WHERE s.tenant_id = p_tenant AND s.sku = d.sku AND s.warehouse = d.warehouse;
+    WHERE s.tenant_id = p_tenant AND s.sku = ANY (ARRAY(SELECT p.sku FROM jsonb_to_recordset(p_plan) AS p (sku text)))
+      AND s.sku = d.sku AND s.warehouse = d.warehouse;
   RETURN (SELECT jsonb_agg(now() + make_interval(secs => n.hold_s) ORDER BY n.at)
           FROM unnest(p_hold_s) WITH ORDINALITY AS n (hold_s, at));
 END $$;
@@ -286,7 +293,7 @@ END $$;
 -- Second half of confirming: the holds will not run out any more.
 CREATE FUNCTION reservation_confirm(p_tenant uuid, p_orders uuid[], p_streams uuid[], p_versions int[], p_type text,
                                     p_topic text, p_payloads bytea[], p_metas jsonb[]) RETURNS int
-LANGUAGE plpgsql SET plan_cache_mode = auto AS $$
+LANGUAGE plpgsql AS $$
 DECLARE
   confirmed int;
 BEGIN
@@ -320,11 +327,12 @@ END $$;
 
 -- Leaves the mark that refuses a late reservation of an order that was undone before it came here, or after its hold ran
 -- out.
-CREATE FUNCTION reservation_mark(p_tenant uuid, p_order uuid, p_reservation uuid) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE FUNCTION reservation_mark(p_tenant uuid, p_order uuid, p_reservation uuid, p_round int) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
-  INSERT INTO reservations AS r (tenant_id, order_id, reservation_id, state, version, expires_at)
-    VALUES (p_tenant, p_order, p_reservation, 4, 0, now())
-    ON CONFLICT (tenant_id, order_id) DO UPDATE SET state = 4, updated_at = now() WHERE r.state = 5;
+  INSERT INTO reservations AS r (tenant_id, order_id, reservation_id, state, version, round, expires_at)
+    VALUES (p_tenant, p_order, p_reservation, 4, 0, p_round, now())
+    ON CONFLICT (tenant_id, order_id) DO UPDATE SET state = 4, round = p_round, updated_at = now()
+      WHERE r.state = 5 OR (r.state = 4 AND r.round < p_round);
   IF NOT FOUND THEN
     RAISE EXCEPTION 'the order was reserved meanwhile' USING ERRCODE = 'serialization_failure';
   END IF;

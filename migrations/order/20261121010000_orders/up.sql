@@ -32,75 +32,54 @@ CREATE TABLE order_counters (
 ) WITH (fillfactor = 10);
 SELECT om_protect('order_counters');
 
--- First half of a batch of placements: which keys are fresh, and the first of their numbers.
--- Answers {"first": 17, "claims": [null | "<hex>", …]}; the hex is idempotency_claim's answer.
-CREATE FUNCTION order_place_begin(p_tenant uuid, p_scopes text[], p_keys text[], p_fingerprints bytea[],
-    p_customers uuid[], p_intents uuid[], p_windows int[], p_refusals boolean[], p_orders uuid[], p_limits jsonb[])
-RETURNS jsonb
-LANGUAGE plpgsql SET plan_cache_mode = auto AS $$
+-- First half of a batch of placements, for the caller to decide with: the next number, what of the keys is known, and the
+-- last orders of the customers. Batches of one tenant take turns from here, so that one sees what the other placed.
+-- {"next": 17, "known": [[index, "<hex of fingerprint>", "<hex of answer>"], …], "last": [["<customer>", "<intent>", seconds], …]}
+CREATE FUNCTION order_place_begin(p_tenant uuid, p_scopes text[], p_keys text[], p_customers uuid[]) RETURNS jsonb
+LANGUAGE plpgsql AS $$
 DECLARE
-  claims jsonb := '[]';
-  claim bytea;
-  twins boolean[] := '{}';
-  twin boolean;
-  enough text;
-  fresh int := 0;
-  first bigint;
+  next bigint;
 BEGIN
-  -- Batches of one tenant take turns from here, so that one sees what the other placed.
-  PERFORM FROM order_counters WHERE tenant_id = p_tenant FOR UPDATE;
-  FOR n IN 1 .. cardinality(p_keys) LOOP
-    claim := CASE WHEN p_keys[n] = '' THEN NULL
-                  ELSE idempotency_claim(p_tenant, p_scopes[n], p_keys[n], p_fingerprints[n]) END;
-    twin := claim IS NULL AND p_windows[n] > 0
-      AND order_intent(p_tenant, p_customers[n], p_intents[n], p_windows[n], p_refusals[n]);
-    IF twin AND p_refusals[n] THEN
-      -- Not placed: the key is free for another try.
-      DELETE FROM idempotency WHERE tenant_id = p_tenant AND scope = p_scopes[n] AND key = p_keys[n];
-      claim := '\x02';
-    ELSIF claim IS NULL AND p_limits[n] <> '{}' THEN
-      enough := order_limits(p_tenant, p_customers[n], p_orders[n], p_limits[n]);
-      IF enough IS NOT NULL THEN
-        DELETE FROM idempotency WHERE tenant_id = p_tenant AND scope = p_scopes[n] AND key = p_keys[n];
-        claim := '\x03' || convert_to(enough, 'UTF8');
-      END IF;
-    END IF;
-    IF claim IS NULL THEN
-      fresh := fresh + 1;
-    END IF;
-    twins := twins || twin;
-    claims := claims || coalesce(to_jsonb(encode(claim, 'hex')), 'null');
-  END LOOP;
-  IF fresh > 0 THEN
-    INSERT INTO order_counters (tenant_id, next_number) VALUES (p_tenant, 1 + fresh)
-      ON CONFLICT (tenant_id) DO UPDATE SET next_number = order_counters.next_number + fresh
-      RETURNING next_number - fresh INTO first;
+  SELECT next_number INTO next FROM order_counters WHERE tenant_id = p_tenant FOR UPDATE;
+  IF NOT FOUND THEN
+    INSERT INTO order_counters (tenant_id, next_number) VALUES (p_tenant, 1) ON CONFLICT DO NOTHING;
+    SELECT next_number INTO next FROM order_counters WHERE tenant_id = p_tenant FOR UPDATE;
   END IF;
-  RETURN jsonb_build_object('first', first, 'claims', claims, 'twins', to_jsonb(twins));
+  -- Key by key: joined, a plan that was made while the tables were empty would walk all keys of the tenant.
+  RETURN jsonb_build_object('next', next,
+    'known', (SELECT coalesce(jsonb_agg(jsonb_build_array(w.n - 1, encode(i.fingerprint, 'hex'), encode(i.response, 'hex'))), '[]')
+      FROM unnest(p_scopes, p_keys) WITH ORDINALITY AS w (scope, key, n)
+      CROSS JOIN LATERAL (SELECT fingerprint, response FROM idempotency
+        WHERE tenant_id = p_tenant AND scope = w.scope AND key = w.key LIMIT 1) i),
+    'last', (SELECT coalesce(jsonb_agg(jsonb_build_array(c.id, i.intent, extract(epoch FROM now() - i.placed_at))), '[]')
+      FROM unnest(p_customers) AS c (id)
+      CROSS JOIN LATERAL (SELECT intent, placed_at FROM order_intents
+        WHERE tenant_id = p_tenant AND customer_id = c.id LIMIT 1) i));
 END $$;
 
--- Second half: events, projection, saga and stored answer of each fresh order.
-CREATE FUNCTION order_place_commit(p_tenant uuid, p_orders uuid[], p_numbers bigint[], p_customers uuid[],
-    p_facts jsonb, p_docs bytea[], p_created timestamptz[], p_events uuid[], p_versions int[], p_types text[], p_topics text[],
-    p_payloads bytea[], p_metas jsonb, p_sagas jsonb, p_scopes text[], p_keys text[]) RETURNS boolean
-LANGUAGE plpgsql SET plan_cache_mode = auto AS $$
+-- Second half: number, events, projection, saga and stored answer of each fresh order, and the last order of each customer.
+CREATE FUNCTION order_place_commit(p_tenant uuid, p_orders uuid[], p_facts jsonb[], p_docs bytea[], p_created timestamptz[],
+    p_streams uuid[], p_versions int[], p_types text[], p_topics text[], p_payloads bytea[], p_metas jsonb[], p_sagas jsonb[],
+    p_scopes text[], p_keys text[], p_fingerprints bytea[], p_intents jsonb) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
+  UPDATE order_counters SET next_number = next_number + cardinality(p_orders) WHERE tenant_id = p_tenant;
   INSERT INTO orders (tenant_id, order_id, order_number, version, customer_id, state, base_state, status_retail, status_lifecycle,
       currency, total_minor, skus, doc, created_at)
-    SELECT p_tenant, o.id, o.number, (SELECT count(*) FROM unnest(p_events) e WHERE e = o.id), o.customer,
-      (f->>'state')::smallint, (f->>'state')::smallint, f->>'retail', f->>'lifecycle', f->>'currency', (f->>'total')::bigint, ARRAY(SELECT jsonb_array_elements_text(f->'skus')),
-      o.doc, o.created
-    FROM unnest(p_orders, p_numbers, p_customers, p_docs, p_created) AS o (id, number, customer, doc, created)
-    CROSS JOIN LATERAL (SELECT p_facts->(o.id::text) AS f) AS f;
+    SELECT p_tenant, o.id, (o.f->>'number')::bigint, (o.f->>'version')::int, (o.f->>'customer')::uuid, (o.f->>'state')::smallint,
+      (o.f->>'state')::smallint, o.f->>'retail', o.f->>'lifecycle', o.f->>'currency', (o.f->>'total')::bigint,
+      ARRAY(SELECT jsonb_array_elements_text(o.f->'skus')), o.doc, o.created
+    FROM unnest(p_orders, p_facts, p_docs, p_created) AS o (id, f, doc, created);
   INSERT INTO events (tenant_id, stream_id, version, event_id, type, topic, payload, meta)
-    SELECT p_tenant, e.id, e.version, gen_random_uuid(), e.type, e.topic, e.payload, p_metas->(e.id::text)
-    FROM unnest(p_events, p_versions, p_types, p_topics, p_payloads) AS e (id, version, type, topic, payload);
+    SELECT p_tenant, e.id, e.version, gen_random_uuid(), e.type, e.topic, e.payload, e.meta
+    FROM unnest(p_streams, p_versions, p_types, p_topics, p_payloads, p_metas) AS e (id, version, type, topic, payload, meta);
   INSERT INTO sagas (tenant_id, saga_id, kind, def_rev, shard, state, cause)
-    SELECT p_tenant, o, p_sagas->(o::text)->>'kind', (p_sagas->(o::text)->>'rev')::smallint, abs(hashtext(o::text)::bigint % 16), p_sagas->(o::text)->'state', p_sagas->(o::text)->'cause'
-    FROM unnest(p_orders) AS o WHERE p_sagas ? (o::text);
-  UPDATE idempotency i SET response = k.doc
-    FROM unnest(p_scopes, p_keys, p_docs) AS k (scope, key, doc)
-    WHERE i.tenant_id = p_tenant AND i.scope = k.scope AND i.key = k.key AND k.key <> '';
+    SELECT p_tenant, (s->>'id')::uuid, s->>'kind', (s->>'rev')::smallint, abs(hashtext(s->>'id')::bigint % 16), s->'state', s->'cause'
+    FROM unnest(p_sagas) AS s;
+  -- A twin that another process wrote since order_place_begin fails here, on the key.
+  INSERT INTO idempotency (tenant_id, scope, key, fingerprint, response)
+    SELECT p_tenant, k.* FROM unnest(p_scopes, p_keys, p_fingerprints, p_docs) AS k (scope, key, fingerprint, doc) WHERE k.key <> '';
+  INSERT INTO order_intents (tenant_id, customer_id, intent) SELECT p_tenant, i.key::uuid, i.value::uuid FROM jsonb_each_text(p_intents) AS i
+    ON CONFLICT (tenant_id, customer_id) DO UPDATE SET intent = excluded.intent, placed_at = excluded.placed_at;
   RETURN true;
 END $$;
 

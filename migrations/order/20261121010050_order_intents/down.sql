@@ -1,2 +1,2 @@
-DROP FUNCTION order_limits, order_intent;
+DROP FUNCTION order_limits_again, order_limits;
 DROP TABLE limited_units, order_intents;

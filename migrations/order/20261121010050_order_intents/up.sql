@@ -9,21 +9,6 @@ CREATE TABLE order_intents (
 ) WITH (fillfactor = 50);
 SELECT om_protect('order_intents');
 
--- Whether the customer placed the same a moment ago; unless it is refused for that, it is the last order from now on.
-CREATE FUNCTION order_intent(p_tenant uuid, p_customer uuid, p_intent uuid, p_window int, p_refuse boolean) RETURNS boolean
-LANGUAGE plpgsql AS $$
-DECLARE
-  twin boolean;
-BEGIN
-  SELECT i.intent = p_intent AND i.placed_at > now() - make_interval(secs => p_window) INTO twin FROM order_intents i
-    WHERE i.tenant_id = p_tenant AND i.customer_id = p_customer;
-  twin := coalesce(twin, false);
-  IF NOT (twin AND p_refuse) THEN
-    INSERT INTO order_intents (tenant_id, customer_id, intent) VALUES (p_tenant, p_customer, p_intent)
-      ON CONFLICT (tenant_id, customer_id) DO UPDATE SET intent = excluded.intent, placed_at = excluded.placed_at;
-  END IF;
-  RETURN twin;
-END $$;
 -- Units of products that one customer may have only so many of, by order (ORD-27).
 CREATE TABLE limited_units (
   tenant_id   uuid NOT NULL,
@@ -31,6 +16,8 @@ CREATE TABLE limited_units (
   sku         text COLLATE "C" NOT NULL,
   order_id    uuid NOT NULL,
   units       bigint NOT NULL CHECK (units > 0),
+  -- Most that the customer might ever have when they were counted.
+  most        bigint NOT NULL,
   PRIMARY KEY (tenant_id, customer_id, sku, order_id)
 );
 SELECT om_protect('limited_units');
@@ -54,10 +41,20 @@ BEGIN
       DELETE FROM limited_units u WHERE u.tenant_id = p_tenant AND u.customer_id = p_customer AND u.order_id = p_order;
       RETURN wanted.sku;
     END IF;
-    INSERT INTO limited_units (tenant_id, customer_id, sku, order_id, units)
-      VALUES (p_tenant, p_customer, wanted.sku, p_order, wanted.units)
-      ON CONFLICT (tenant_id, customer_id, sku, order_id) DO UPDATE SET units = excluded.units;
+    INSERT INTO limited_units (tenant_id, customer_id, sku, order_id, units, most)
+      VALUES (p_tenant, p_customer, wanted.sku, p_order, wanted.units, wanted.most)
+      ON CONFLICT (tenant_id, customer_id, sku, order_id) DO UPDATE SET units = excluded.units, most = excluded.most;
   END LOOP;
   RETURN NULL;
+END $$;
+
+-- The same for an order that counted no more while its payment had failed, and does again (PAY-18).
+CREATE FUNCTION order_limits_again(p_tenant uuid, p_order uuid) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+  again record;
+BEGIN
+  SELECT u.customer_id, jsonb_object_agg(u.sku, jsonb_build_array(u.units, u.most)) AS limits INTO again
+    FROM limited_units u WHERE u.tenant_id = p_tenant AND u.order_id = p_order GROUP BY u.customer_id;
+  RETURN CASE WHEN FOUND THEN order_limits(p_tenant, again.customer_id, p_order, again.limits) END;
 END $$;
 SELECT om_grant();

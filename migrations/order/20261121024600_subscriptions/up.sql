@@ -1,4 +1,5 @@
--- Orders that come again and again (ORD-46). `doc` is the encoded ordermesh.order.v1.Subscription.
+-- Orders that come again and again (ORD-46). `doc` is the encoded ordermesh.order.v1.Subscription without what names or finds
+-- a person and what he pays with: that is `sealed` (PAY-12).
 CREATE TABLE subscriptions (
   tenant_id       uuid        NOT NULL,
   subscription_id uuid        NOT NULL,
@@ -6,6 +7,7 @@ CREATE TABLE subscriptions (
   state           smallint    NOT NULL,
   version         int         NOT NULL,
   doc             bytea       NOT NULL,
+  sealed          bytea       NOT NULL,
   -- When the renewal job looks next; NULL = it does not.
   due_at          timestamptz,
   PRIMARY KEY (tenant_id, subscription_id)
@@ -40,28 +42,31 @@ BEGIN
     WHERE due_at <= now() AND (p_tenant IS NULL OR tenant_id = p_tenant) ORDER BY due_at LIMIT p_most) d);
 END $$;
 
--- Newest first, behind an id; sets the tenant itself.
+-- Newest first, behind an id, each as doc and sealed; sets the tenant itself.
 CREATE FUNCTION subscription_page(p_tenant uuid, p_customer uuid, p_states smallint[], p_before uuid, p_limit int)
 RETURNS bytea[] LANGUAGE plpgsql SET plan_cache_mode = auto AS $$
 BEGIN
   PERFORM set_config('app.tenant', p_tenant::text, true);
-  RETURN ARRAY(SELECT s.doc FROM subscriptions s
-    WHERE s.tenant_id = p_tenant AND (p_customer IS NULL OR s.customer_id = p_customer)
-      AND (p_states IS NULL OR s.state = ANY (p_states)) AND (p_before IS NULL OR s.subscription_id < p_before)
-    ORDER BY s.subscription_id DESC LIMIT p_limit);
+  RETURN ARRAY(SELECT part.bytes FROM (
+      SELECT s.subscription_id, s.doc, s.sealed FROM subscriptions s
+      WHERE s.tenant_id = p_tenant AND (p_customer IS NULL OR s.customer_id = p_customer)
+        AND (p_states IS NULL OR s.state = ANY (p_states)) AND (p_before IS NULL OR s.subscription_id < p_before)
+      ORDER BY s.subscription_id DESC LIMIT p_limit) page
+    CROSS JOIN LATERAL unnest(ARRAY[page.doc, page.sealed]) WITH ORDINALITY AS part (bytes, n)
+    ORDER BY page.subscription_id DESC, part.n);
 END $$;
 
 -- Writes a subscription, its event and the period it is about, {"period", "state", "attempt", "order", "fresh"}; false
 -- when somebody else changed it since version p_expected. A fresh period that was there before fails on its key.
 CREATE FUNCTION subscription_save(p_tenant uuid, p_subscription uuid, p_expected int, p_customer uuid, p_state smallint,
-    p_doc bytea, p_due timestamptz, p_period jsonb, p_type text, p_topic text, p_payload bytea, p_meta jsonb) RETURNS boolean
+    p_doc bytea, p_sealed bytea, p_due timestamptz, p_period jsonb, p_type text, p_topic text, p_payload bytea, p_meta jsonb) RETURNS boolean
 LANGUAGE plpgsql AS $$
 BEGIN
   IF p_expected = 0 THEN
-    INSERT INTO subscriptions (tenant_id, subscription_id, customer_id, state, version, doc, due_at)
-      VALUES (p_tenant, p_subscription, p_customer, p_state, 1, p_doc, p_due);
+    INSERT INTO subscriptions (tenant_id, subscription_id, customer_id, state, version, doc, sealed, due_at)
+      VALUES (p_tenant, p_subscription, p_customer, p_state, 1, p_doc, p_sealed, p_due);
   ELSE
-    UPDATE subscriptions SET state = p_state, version = p_expected + 1, doc = p_doc, due_at = p_due
+    UPDATE subscriptions SET state = p_state, version = p_expected + 1, doc = p_doc, sealed = p_sealed, due_at = p_due
       WHERE tenant_id = p_tenant AND subscription_id = p_subscription AND version = p_expected;
     IF NOT FOUND THEN
       RETURN false;
@@ -80,5 +85,24 @@ BEGIN
     RAISE EXCEPTION 'subscription % and its events disagree', p_subscription;
   END IF;
   RETURN true;
+END $$;
+
+-- Some values of a tenant that begin with less than this: an older key sealed them. Of orders there are none: what is sealed
+-- there is in events, which nobody changes, and in the picture, which is what they add up to.
+CREATE FUNCTION sealed_below(p_tenant uuid, p_below bytea, p_most int) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  RETURN (SELECT coalesce(jsonb_agg(jsonb_build_object('place', r.place, 'sealed', encode(r.sealed, 'hex'))), '[]') FROM (
+    SELECT 'subscriptions.sealed:sub_' || replace(s.subscription_id::text, '-', '') AS place, s.sealed FROM subscriptions s
+      WHERE s.tenant_id = p_tenant AND substring(s.sealed FROM 1 FOR 5) < p_below LIMIT p_most) r);
+END $$;
+
+-- Replaces a sealed value unless somebody did.
+CREATE FUNCTION sealed_again(p_tenant uuid, p_place text, p_before bytea, p_after bytea) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  UPDATE subscriptions SET sealed = p_after
+    WHERE tenant_id = p_tenant AND subscription_id = substring(p_place FROM '_([0-9a-f]{32})$')::uuid AND sealed = p_before;
+  RETURN FOUND;
 END $$;
 SELECT om_grant();

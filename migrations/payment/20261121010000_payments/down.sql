@@ -1,6 +1,6 @@
 DROP FUNCTION webhook_body, webhook_store, payment_claim, payment_open_entries, payment_history, refunds_of, refund_get,
   payment_of_reference, payment_switch, payment_reauthorize, increment_begin, refund_begin, capture_begin, payment_void, payment_settle,
-  payment_instrument, payment_get, payment_begin, sealed_below, sealed_again;
+  payment_instrument, payment_get, payment_begin, payment_of, sealed_below, sealed_again;
 DROP TABLE webhook_events, refunds, increments, captures, attempts;
 DROP TRIGGER payments_begun ON payments;
 DROP TRIGGER payments_changed ON payments;

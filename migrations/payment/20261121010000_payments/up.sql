@@ -29,6 +29,9 @@ CREATE TABLE payments (
   authorized_at      timestamptz,
   -- The customer, when the order told us.
   customer_id        uuid,
+  -- Which round of paying the order it belongs to: an order whose payment failed and that is paid again has another
+  -- payment, so that what the former still turns out to hold is let go by itself (PAY-18).
+  round              int         NOT NULL DEFAULT 1 CHECK (round >= 1),
   -- Attempts that ended, by the provider's id: nothing they report changes a later one.
   attempt            smallint    NOT NULL DEFAULT 1,
   old_references     text[]      NOT NULL DEFAULT '{}',
@@ -56,7 +59,7 @@ CREATE TABLE payments (
   revision           int         NOT NULL DEFAULT 0,
   created_at         timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (tenant_id, payment_id),
-  CONSTRAINT payments_one_per_order UNIQUE (tenant_id, order_id),
+  CONSTRAINT payments_one_per_round UNIQUE (tenant_id, order_id, round),
   CONSTRAINT payments_asked CHECK ((currency IS NULL) = (amount IS NULL)),
   CONSTRAINT payments_captured CHECK (captured + voided <= authorized),
   CONSTRAINT payments_refunded CHECK (refunded_own <= refunded
@@ -96,26 +99,57 @@ CREATE FUNCTION payment_figures(p payments) RETURNS jsonb LANGUAGE sql IMMUTABLE
 -- What a change of a payment's row is called, and over how much it was.
 CREATE FUNCTION payment_change(o payments, n payments, OUT o_action text, OUT o_amount bigint) LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
-  SELECT c.action, c.amount INTO o_action, o_amount FROM (VALUES
-    (1, o.payment_id IS NULL AND n.currency IS NULL, 'VOID_MARKED', NULL),
-    (2, o.payment_id IS NULL, 'AUTHORIZATION_REQUESTED', n.amount),
-    (3, n.manual AND NOT o.manual, 'MARKED_PAID', n.captured),
-    (4, n.disputes <> o.disputes, 'DISPUTE_CHANGED', abs(n.disputed - o.disputed)),
-    (5, n.refunded > o.refunded, 'REFUNDED', n.refunded - o.refunded),
-    (6, n.refund_pending > o.refund_pending, 'REFUND_REQUESTED', n.refund_pending - o.refund_pending),
-    (7, n.refund_pending < o.refund_pending, 'REFUND_ENDED', o.refund_pending - n.refund_pending),
-    (8, n.captured > o.captured, 'CAPTURED', n.captured - o.captured),
-    (9, n.attempt > o.attempt, 'REAUTHORIZATION_REQUESTED', n.amount),
-    (10, n.authorized > o.authorized AND o.authorized > 0, 'INCREMENTED', n.authorized - o.authorized),
-    (11, n.authorized > o.authorized, 'AUTHORIZED', n.authorized),
-    (12, n.ceiling > o.ceiling, 'INCREMENT_REQUESTED', n.ceiling - o.ceiling),
-    (13, n.pending > o.pending, 'CAPTURE_REQUESTED', NULL),
-    (14, n.hold > o.hold, CASE n.hold WHEN 1 THEN 'HOLD_EXPIRING' ELSE 'HOLD_EXPIRED' END, n.authorized - n.captured),
-    (15, n.voided > o.voided, 'VOIDED', n.voided - o.voided),
-    (16, n.void_requested AND NOT o.void_requested, 'VOID_REQUESTED', NULL),
-    (17, n.state <> o.state, n.state, NULL),
-    (18, true, 'NOTED', NULL)) AS c (rank, holds, action, amount)
-    WHERE c.holds ORDER BY c.rank LIMIT 1;
+  -- Not as a query over the cases: this runs at each change of a payment.
+  IF o.payment_id IS NULL AND n.currency IS NULL THEN
+    o_action := 'VOID_MARKED';
+  ELSIF o.payment_id IS NULL THEN
+    o_action := 'AUTHORIZATION_REQUESTED';
+    o_amount := n.amount;
+  ELSIF n.manual AND NOT o.manual THEN
+    o_action := 'MARKED_PAID';
+    o_amount := n.captured;
+  ELSIF n.disputes <> o.disputes THEN
+    o_action := 'DISPUTE_CHANGED';
+    o_amount := abs(n.disputed - o.disputed);
+  ELSIF n.refunded > o.refunded THEN
+    o_action := 'REFUNDED';
+    o_amount := n.refunded - o.refunded;
+  ELSIF n.refund_pending > o.refund_pending THEN
+    o_action := 'REFUND_REQUESTED';
+    o_amount := n.refund_pending - o.refund_pending;
+  ELSIF n.refund_pending < o.refund_pending THEN
+    o_action := 'REFUND_ENDED';
+    o_amount := o.refund_pending - n.refund_pending;
+  ELSIF n.captured > o.captured THEN
+    o_action := 'CAPTURED';
+    o_amount := n.captured - o.captured;
+  ELSIF n.attempt > o.attempt THEN
+    o_action := 'REAUTHORIZATION_REQUESTED';
+    o_amount := n.amount;
+  ELSIF n.authorized > o.authorized AND o.authorized > 0 THEN
+    o_action := 'INCREMENTED';
+    o_amount := n.authorized - o.authorized;
+  ELSIF n.authorized > o.authorized THEN
+    o_action := 'AUTHORIZED';
+    o_amount := n.authorized;
+  ELSIF n.ceiling > o.ceiling THEN
+    o_action := 'INCREMENT_REQUESTED';
+    o_amount := n.ceiling - o.ceiling;
+  ELSIF n.pending > o.pending THEN
+    o_action := 'CAPTURE_REQUESTED';
+  ELSIF n.hold > o.hold THEN
+    o_action := CASE n.hold WHEN 1 THEN 'HOLD_EXPIRING' ELSE 'HOLD_EXPIRED' END;
+    o_amount := n.authorized - n.captured;
+  ELSIF n.voided > o.voided THEN
+    o_action := 'VOIDED';
+    o_amount := n.voided - o.voided;
+  ELSIF n.void_requested AND NOT o.void_requested THEN
+    o_action := 'VOID_REQUESTED';
+  ELSIF n.state <> o.state THEN
+    o_action := n.state;
+  ELSE
+    o_action := 'NOTED';
+  END IF;
 END $$;
 
 CREATE FUNCTION payment_audit() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -220,8 +254,16 @@ CREATE INDEX webhook_events_parked ON webhook_events (tenant_id, received_at) WH
 SELECT om_protect('webhook_events');
 SELECT om_worker_reads('webhook_events', 'tenant_id, provider, event_id, status, received_at');
 
--- Begins the payment of an order. `turn`: OURS (just begun), STALE (nobody reported for 30 s: inquire), THEIRS.
-CREATE FUNCTION payment_begin(p_tenant uuid, p_payment uuid, p_order uuid, p_amount bigint, p_currency text, p_provider text,
+-- The payment of an order: of the latest round, but for money that came outside of the providers.
+CREATE FUNCTION payment_of(p_tenant uuid, p_order uuid) RETURNS uuid LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN (
+  SELECT p.payment_id FROM payments p WHERE p.tenant_id = p_tenant AND p.order_id = p_order
+      ORDER BY p.manual DESC, p.round DESC LIMIT 1);
+END $$;
+
+-- Begins the payment of an order in a round. `turn`: OURS (just begun), STALE (nobody reported for 30 s: inquire), THEIRS.
+CREATE FUNCTION payment_begin(p_tenant uuid, p_payment uuid, p_order uuid, p_round int, p_amount bigint, p_currency text, p_provider text,
                               p_instrument bytea, p_customer uuid, p_immediate boolean, p_type text, p_topic text,
                               p_payload bytea, p_meta jsonb) RETURNS jsonb
 LANGUAGE plpgsql AS $$
@@ -229,28 +271,44 @@ DECLARE
   v payments%ROWTYPE;
 BEGIN
   PERFORM set_config('app.tenant', p_tenant::text, true), set_config('app.meta', p_meta::text, true);
-  INSERT INTO payments (tenant_id, payment_id, order_id, state, amount, ceiling, currency, provider, customer_id, immediate,
-      version, check_at)
-    VALUES (p_tenant, p_payment, p_order, 'PROCESSING', p_amount, p_amount, p_currency, p_provider, p_customer, p_immediate,
-      1, now() + interval '30 s')
-    ON CONFLICT (tenant_id, order_id) DO NOTHING RETURNING * INTO v;
+  IF p_round > 1 THEN
+    -- Locked first, so that nobody marks the former as paid while the provider is asked for more.
+    PERFORM FROM payments WHERE tenant_id = p_tenant AND order_id = p_order AND round < p_round ORDER BY round FOR UPDATE;
+    SELECT * INTO v FROM payments WHERE tenant_id = p_tenant AND order_id = p_order AND round < p_round AND manual LIMIT 1;
+    IF FOUND THEN
+      RETURN jsonb_build_object('turn', 'THEIRS', 'payment', to_jsonb(v));
+    END IF;
+    -- The order is never charged twice: whatever an earlier round holds or comes to hold is let go.
+    UPDATE payments p SET void_requested = true, revision = p.revision + 1,
+        unknown = p.unknown OR p.state = 'PROCESSING',
+        state = CASE WHEN p.state = 'PROCESSING' THEN 'UNKNOWN' ELSE p.state END,
+        check_at = coalesce(p.check_at, now() + interval '30 s')
+      WHERE tenant_id = p_tenant AND order_id = p_order AND round < p_round AND NOT void_requested;
+  END IF;
+  INSERT INTO payments (tenant_id, payment_id, order_id, round, state, amount, ceiling, currency, provider, customer_id,
+      immediate, version, check_at)
+    VALUES (p_tenant, p_payment, p_order, p_round, 'PROCESSING', p_amount, p_amount, p_currency, p_provider, p_customer,
+      p_immediate, 1, now() + interval '30 s')
+    ON CONFLICT (tenant_id, order_id, round) DO NOTHING RETURNING * INTO v;
   IF FOUND THEN
     INSERT INTO attempts (tenant_id, payment_id, attempt, instrument) VALUES (p_tenant, p_payment, 1, p_instrument);
     PERFORM event_append(p_tenant, p_payment, 0, ARRAY[p_type], ARRAY[p_topic], ARRAY[p_payload], p_meta);
     RETURN jsonb_build_object('turn', 'OURS', 'payment', to_jsonb(v));
   END IF;
   UPDATE payments SET check_at = now() + interval '30 s'
-    WHERE tenant_id = p_tenant AND order_id = p_order AND state IN ('PROCESSING', 'UNKNOWN') AND check_at <= now()
+    WHERE tenant_id = p_tenant AND order_id = p_order AND round = p_round AND state IN ('PROCESSING', 'UNKNOWN')
+      AND check_at <= now()
     RETURNING * INTO v;
   IF FOUND THEN
     RETURN jsonb_build_object('turn', 'STALE', 'payment', to_jsonb(v));
   END IF;
-  SELECT * INTO v FROM payments WHERE tenant_id = p_tenant AND order_id = p_order;
+  SELECT * INTO v FROM payments WHERE tenant_id = p_tenant AND order_id = p_order AND round = p_round;
   RETURN jsonb_build_object('turn', 'THEIRS', 'payment', to_jsonb(v));
 END $$;
 
--- A payment by its id or its order; NULL when there is none.
-CREATE FUNCTION payment_get(p_tenant uuid, p_payment uuid, p_order uuid) RETURNS jsonb LANGUAGE plpgsql AS $$
+-- A payment by its id, or by its order and round; NULL when there is none. Money that came outside of the providers pays
+-- for later rounds too.
+CREATE FUNCTION payment_get(p_tenant uuid, p_payment uuid, p_order uuid, p_round int) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   v jsonb;
 BEGIN
@@ -258,7 +316,9 @@ BEGIN
   IF p_payment IS NOT NULL THEN
     SELECT to_jsonb(p) INTO v FROM payments p WHERE tenant_id = p_tenant AND payment_id = p_payment;
   ELSE
-    SELECT to_jsonb(p) INTO v FROM payments p WHERE tenant_id = p_tenant AND order_id = p_order;
+    SELECT to_jsonb(p) INTO v FROM payments p
+      WHERE tenant_id = p_tenant AND order_id = p_order AND (round = p_round OR round < p_round AND manual)
+      ORDER BY manual DESC LIMIT 1;
   END IF;
   RETURN v;
 END $$;
@@ -280,6 +340,15 @@ DECLARE
   settled int := CASE WHEN p_doc ? 'capture' OR p_doc ? 'refund' OR p_doc ? 'increment' THEN 1 ELSE 0 END;
 BEGIN
   PERFORM set_config('app.tenant', p_tenant::text, true), set_config('app.meta', p_meta::text, true);
+  IF (p_doc->>'manual')::boolean THEN
+    -- Locked before the look, for a later round of paying locks it as well before it begins.
+    PERFORM FROM payments WHERE tenant_id = p_tenant AND payment_id = p_payment FOR UPDATE;
+    IF EXISTS (SELECT FROM payments p JOIN payments l ON l.tenant_id = p.tenant_id AND l.order_id = p.order_id
+               WHERE p.tenant_id = p_tenant AND p.payment_id = p_payment AND NOT p.manual AND l.round > p.round
+                 AND l.currency IS NOT NULL) THEN
+      RETURN NULL;
+    END IF;
+  END IF;
   UPDATE payments p SET state = d.state, authorized = d.authorized, captured = d.captured, voided = d.voided,
       refunded = d.refunded, refunded_own = d.refunded_own, closed = d.closed, void_requested = d.void_requested,
       unknown = d.unknown, decline_reason = d.decline_reason, action_url = d.action_url,
@@ -321,16 +390,16 @@ BEGIN
   RETURN to_jsonb(v);
 END $$;
 
--- Marks that the order wants no money held. An order never seen gets a row that refuses a late authorization.
-CREATE FUNCTION payment_void(p_tenant uuid, p_payment uuid, p_order uuid, p_provider text, p_type text, p_topic text,
+-- Marks that the order wants no money held for a round. An order or round never seen gets a row that refuses a late authorization.
+CREATE FUNCTION payment_void(p_tenant uuid, p_payment uuid, p_order uuid, p_round int, p_provider text, p_type text, p_topic text,
                              p_payload bytea, p_meta jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   v payments%ROWTYPE;
 BEGIN
   PERFORM set_config('app.tenant', p_tenant::text, true), set_config('app.meta', p_meta::text, true);
-  INSERT INTO payments (tenant_id, payment_id, order_id, state, provider, void_requested, version)
-    VALUES (p_tenant, p_payment, p_order, 'VOIDED', p_provider, true, 1)
-    ON CONFLICT (tenant_id, order_id) DO NOTHING RETURNING * INTO v;
+  INSERT INTO payments (tenant_id, payment_id, order_id, round, state, provider, void_requested, version)
+    VALUES (p_tenant, p_payment, p_order, p_round, 'VOIDED', p_provider, true, 1)
+    ON CONFLICT (tenant_id, order_id, round) DO NOTHING RETURNING * INTO v;
   IF FOUND THEN
     PERFORM event_append(p_tenant, p_payment, 0, ARRAY[p_type], ARRAY[p_topic], ARRAY[p_payload], p_meta);
     RETURN to_jsonb(v);
@@ -340,9 +409,9 @@ BEGIN
       unknown = p.unknown OR p.state = 'PROCESSING',
       state = CASE WHEN p.state = 'PROCESSING' THEN 'UNKNOWN' ELSE p.state END,
       check_at = coalesce(p.check_at, now() + interval '30 s')
-    WHERE tenant_id = p_tenant AND order_id = p_order AND NOT void_requested RETURNING * INTO v;
+    WHERE tenant_id = p_tenant AND order_id = p_order AND round = p_round AND NOT void_requested RETURNING * INTO v;
   IF NOT FOUND THEN
-    SELECT * INTO v FROM payments WHERE tenant_id = p_tenant AND order_id = p_order;
+    SELECT * INTO v FROM payments WHERE tenant_id = p_tenant AND order_id = p_order AND round = p_round;
   END IF;
   RETURN to_jsonb(v);
 END $$;
@@ -359,7 +428,7 @@ DECLARE
   verdict text;
 BEGIN
   PERFORM set_config('app.tenant', p_tenant::text, true), set_config('app.meta', p_meta::text, true);
-  SELECT * INTO v FROM payments WHERE tenant_id = p_tenant AND order_id = p_order FOR UPDATE;
+  SELECT * INTO v FROM payments WHERE tenant_id = p_tenant AND payment_id = payment_of(p_tenant, p_order) FOR UPDATE;
   IF NOT FOUND THEN
     RETURN jsonb_build_object('verdict', 'NONE');
   END IF;
@@ -437,7 +506,7 @@ DECLARE
   verdict text;
 BEGIN
   PERFORM set_config('app.tenant', p_tenant::text, true), set_config('app.meta', p_meta::text, true);
-  SELECT * INTO v FROM payments WHERE tenant_id = p_tenant AND order_id = p_order FOR UPDATE;
+  SELECT * INTO v FROM payments WHERE tenant_id = p_tenant AND payment_id = payment_of(p_tenant, p_order) FOR UPDATE;
   IF NOT FOUND THEN
     RETURN jsonb_build_object('verdict', 'NONE');
   END IF;
@@ -599,26 +668,30 @@ END $$;
 CREATE FUNCTION sealed_below(p_tenant uuid, p_below bytea, p_most int) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM set_config('app.tenant', p_tenant::text, true);
-  RETURN (SELECT coalesce(jsonb_agg(to_jsonb(r)), '[]') FROM (
-    SELECT 'attempt' AS kind, a.payment_id::text AS id, a.attempt::int AS n, encode(a.instrument, 'hex') AS sealed FROM attempts a
+  RETURN (SELECT coalesce(jsonb_agg(jsonb_build_object('place', r.place, 'sealed', encode(r.sealed, 'hex'))), '[]') FROM (
+    SELECT 'attempts.instrument:' || a.payment_id AS place, a.instrument AS sealed FROM attempts a
       WHERE a.tenant_id = p_tenant AND substring(a.instrument FROM 1 FOR 5) < p_below
     UNION ALL
-    SELECT w.provider, w.event_id, 0, encode(w.body, 'hex') FROM webhook_events w
+    SELECT 'webhook_events.body:' || w.provider || '/' || w.event_id, w.body FROM webhook_events w
       WHERE w.tenant_id = p_tenant AND substring(w.body FROM 1 FOR 5) < p_below
     LIMIT p_most) r);
 END $$;
 
 -- Replaces a sealed value unless somebody did.
-CREATE FUNCTION sealed_again(p_tenant uuid, p_kind text, p_id text, p_n int, p_before bytea, p_after bytea) RETURNS boolean
+CREATE FUNCTION sealed_again(p_tenant uuid, p_place text, p_before bytea, p_after bytea) RETURNS boolean
 LANGUAGE plpgsql AS $$
+DECLARE
+  spot  text := split_part(p_place, ':', 1);
+  which text := substring(p_place FROM length(spot) + 2);
 BEGIN
   PERFORM set_config('app.tenant', p_tenant::text, true);
-  IF p_kind = 'attempt' THEN
+  IF spot = 'attempts.instrument' THEN
     UPDATE attempts SET instrument = p_after
-      WHERE tenant_id = p_tenant AND payment_id = p_id::uuid AND attempt = p_n AND instrument = p_before;
+      WHERE tenant_id = p_tenant AND payment_id = which::uuid AND instrument = p_before;
   ELSE
     UPDATE webhook_events SET body = p_after
-      WHERE tenant_id = p_tenant AND provider = p_kind AND event_id = p_id AND body = p_before;
+      WHERE tenant_id = p_tenant AND provider = split_part(which, '/', 1)
+        AND event_id = substring(which FROM length(split_part(which, '/', 1)) + 2) AND body = p_before;
   END IF;
   RETURN FOUND;
 END $$;

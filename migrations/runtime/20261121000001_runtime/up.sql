@@ -363,7 +363,7 @@ DECLARE
 BEGIN
   FOR item IN SELECT * FROM jsonb_to_recordset(p_items) AS (
       saga uuid, seq int, step smallint, phase text, status text, attempts int, delay_ms bigint, state jsonb, signals int,
-      meta jsonb, stream uuid, expected int, types text[], topics text[], payloads text[], doc jsonb,
+      undo_reason text, meta jsonb, stream uuid, expected int, types text[], topics text[], payloads text[], doc jsonb,
       log_step text, log_phase text, log_outcome text, log_detail text) LOOP
     SELECT * INTO row FROM sagas WHERE tenant_id = p_tenant AND saga_id = item.saga AND seq = item.seq FOR UPDATE;
     IF NOT FOUND THEN
@@ -383,7 +383,8 @@ BEGIN
     UPDATE sagas SET seq = row.seq + 1, step = item.step, phase = item.phase, status = item.status,
         attempts = item.attempts, state = item.state,
         -- Going on after all: the wish to undo was heard and refused.
-        undo_reason = CASE WHEN row.phase = 'undo' AND item.phase = 'do' THEN NULL ELSE row.undo_reason END,
+        undo_reason = CASE WHEN row.phase = 'undo' AND item.phase = 'do' THEN NULL
+                           ELSE coalesce(row.undo_reason, item.undo_reason) END,
         wake_at = CASE WHEN row.signals > item.signals THEN now() ELSE now() + item.delay_ms * interval '1 ms' END
       WHERE tenant_id = p_tenant AND saga_id = row.saga_id;
     INSERT INTO saga_log (tenant_id, saga_id, seq, step, phase, outcome, detail)

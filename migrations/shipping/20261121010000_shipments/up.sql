@@ -12,12 +12,14 @@ CREATE TABLE shipments (
   -- Set before the carrier is asked for a label: a later try looks for one first, so that none is bought twice (SHP-01).
   label_asked    boolean     NOT NULL DEFAULT false,
   label          jsonb,
+  -- What is printed, sealed with the tenant's key: it names people (PAY-12).
+  printed        bytea,
   -- When the carrier is asked, unless it says something before (SHP-08).
   poll_at        timestamptz,
   created_at     timestamptz NOT NULL,
   PRIMARY KEY (tenant_id, shipment_id),
   CONSTRAINT one_per_fulfillment UNIQUE (tenant_id, fulfillment_id),
-  CONSTRAINT labeled_has_label CHECK (state < 2 OR label IS NOT NULL)
+  CONSTRAINT labeled_has_label CHECK (state < 2 OR (label IS NOT NULL AND printed IS NOT NULL))
 ) WITH (fillfactor = 70);
 CREATE INDEX shipments_by_order ON shipments (tenant_id, order_id, shipment_id);
 CREATE INDEX shipments_to_ask ON shipments (poll_at) WHERE state IN (3, 4, 5);
@@ -40,16 +42,17 @@ CREATE TABLE scans (
   shipment_id uuid        NOT NULL,
   code        text        NOT NULL,
   occurred_at timestamptz NOT NULL,
-  location    text        NOT NULL,
+  -- Sealed with the tenant's key: the last one is where somebody lives (PAY-12).
+  location    bytea       NOT NULL,
   PRIMARY KEY (tenant_id, shipment_id, code, occurred_at)
 );
 SELECT om_protect('scans', 'append');
 
--- The label's data stays out: it may be large and only one method wants it.
+-- What is printed stays out: it may be large and only one method wants it.
 CREATE FUNCTION shipment_json(s shipments) RETURNS jsonb LANGUAGE sql STABLE AS $$
   SELECT jsonb_build_object('id', s.shipment_id, 'order', s.order_id, 'fulfillment', s.fulfillment_id, 'state', s.state,
-    'version', s.version, 'body', s.body, 'label', s.label - 'data', 'created_at', s.created_at,
-    'scans', (SELECT coalesce(jsonb_agg(jsonb_build_object('code', c.code, 'at', c.occurred_at, 'location', c.location)
+    'version', s.version, 'body', s.body, 'label', s.label, 'created_at', s.created_at,
+    'scans', (SELECT coalesce(jsonb_agg(jsonb_build_object('code', c.code, 'at', c.occurred_at, 'location', encode(c.location, 'hex'))
                 ORDER BY c.occurred_at), '[]')
               FROM scans c WHERE c.tenant_id = s.tenant_id AND c.shipment_id = s.shipment_id));
 $$;
@@ -70,6 +73,7 @@ BEGIN
   UPDATE shipments SET version = p_version,
       state = greatest(state, coalesce((p_doc ->> 'state')::smallint, state)),
       label = coalesce(nullif(p_doc -> 'label', 'null'), label),
+      printed = coalesce(decode(p_doc ->> 'printed', 'hex'), printed),
       poll_at = coalesce((p_doc ->> 'poll_at')::timestamptz, poll_at)
     WHERE tenant_id = p_tenant AND shipment_id = p_stream AND version = p_expected;
   RETURN FOUND;
@@ -91,7 +95,7 @@ DECLARE
 BEGIN
   PERFORM set_config('app.tenant', p_tenant::text, true);
   SELECT * INTO known FROM shipments WHERE tenant_id = p_tenant AND shipment_id = p_id;
-  RETURN CASE WHEN FOUND THEN jsonb_build_object('label', known.label) END;
+  RETURN CASE WHEN FOUND THEN jsonb_build_object('label', known.label, 'printed', encode(known.printed, 'hex')) END;
 END $$;
 
 -- A page, newest first: ids are UUIDv7, so their order is the order of creation.
@@ -143,7 +147,7 @@ BEGIN
     RETURN NULL;
   END IF;
   INSERT INTO scans (tenant_id, shipment_id, code, occurred_at, location)
-    SELECT p_tenant, p_id, e ->> 'code', (e ->> 'at')::timestamptz, e ->> 'location' FROM jsonb_array_elements(p_scans) AS e
+    SELECT p_tenant, p_id, e ->> 'code', (e ->> 'at')::timestamptz, decode(e ->> 'location', 'hex') FROM jsonb_array_elements(p_scans) AS e
     ON CONFLICT DO NOTHING;
   IF FOUND THEN
     UPDATE shipments SET poll_at = p_poll_at WHERE tenant_id = p_tenant AND shipment_id = p_id AND poll_at IS NOT NULL;
@@ -175,4 +179,26 @@ BEGIN
     RETURNING label ->> 'tracking_number' INTO tracking;
   RETURN tracking;
 END $$;
+
+-- Some values of a tenant that begin with less than this: an older key sealed them. Scans are only appended; they stay
+-- as they were sealed.
+CREATE FUNCTION sealed_below(p_tenant uuid, p_below bytea, p_most int) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  RETURN (SELECT coalesce(jsonb_agg(jsonb_build_object('place', r.place, 'sealed', encode(r.sealed, 'hex'))), '[]') FROM (
+    SELECT 'shipments.printed:' || s.shipment_id AS place, s.printed AS sealed FROM shipments s
+      WHERE s.tenant_id = p_tenant AND substring(s.printed FROM 1 FOR 5) < p_below
+    LIMIT p_most) r);
+END $$;
+
+-- Replaces a sealed value unless somebody did.
+CREATE FUNCTION sealed_again(p_tenant uuid, p_place text, p_before bytea, p_after bytea) RETURNS boolean
+LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  UPDATE shipments SET printed = p_after
+    WHERE tenant_id = p_tenant AND shipment_id = split_part(p_place, ':', 2)::uuid AND printed = p_before;
+  RETURN FOUND;
+END $$;
+
 SELECT om_grant();

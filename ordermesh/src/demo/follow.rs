@@ -3,7 +3,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::{Value, json};
+use simulators::Simulators;
 
+use super::ledgers::mails;
 use super::plan::{Desks, Placed};
 use super::text;
 use crate::rest::Rest;
@@ -43,6 +45,22 @@ pub(super) async fn to_the_end(
         order.order = seen.get(order.id()).cloned().unwrap_or_default();
     }
     Ok(placed)
+}
+
+/// Waits until the mail sink has a confirmation for each delivered order, or time is up.
+///
+/// # Errors
+/// When the sink cannot be asked.
+pub(super) async fn until_told(simulators: &Simulators, ended: &[Placed], limit: Duration) -> Result<()> {
+    let start = Instant::now();
+    while start.elapsed() < limit {
+        let mails = mails(simulators).await?;
+        if ended.iter().filter(|order| order.delivered()).all(|order| mails.contains_key(&order.confirmation())) {
+            return Ok(());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(())
 }
 
 /// At its end, right or wrong, with its money where it belongs.

@@ -21,6 +21,8 @@ pub(super) struct Ledgers {
     pub labels: BTreeMap<String, usize>,
     /// References that were delivered.
     pub delivered: Vec<String>,
+    /// Mails taken, by recipient and subject.
+    pub mails: BTreeMap<(String, String), usize>,
 }
 
 /// What the payment provider did for one order, minor units.
@@ -51,7 +53,7 @@ impl Ledgers {
             let ours = page["fulfillments"].as_array().cloned().unwrap_or_default();
             owners.extend(ours.iter().map(|one| (text(one, "id").to_owned(), text(one, "orderId").to_owned())));
         }
-        Ok(Self::of(&payments, &wms, &carrier, owners))
+        Ok(Self { mails: mails(simulators).await?, ..Self::of(&payments, &wms, &carrier, owners) })
     }
 
     /// From the lines of each ledger, and which order each of our references belongs to.
@@ -62,7 +64,7 @@ impl Ledgers {
         }
         let scans = carrier.iter().filter(|line| text(line, "op") == "scan" && text(line, "code") == "DELIVERED");
         let delivered = scans.map(|line| text(line, "reference").to_owned()).collect();
-        Self { money: money(payments), asked: asked(wms), owners, labels, delivered }
+        Self { money: money(payments), asked: asked(wms), owners, labels, delivered, mails: BTreeMap::new() }
     }
 
     pub(super) fn money_of(&self, order: &str) -> Money {
@@ -82,6 +84,19 @@ impl Ledgers {
     pub(super) fn units(&self) -> i64 {
         self.asked.iter().map(|(_, units)| units).sum()
     }
+}
+
+/// Mails that the sink has taken, by recipient and subject.
+///
+/// # Errors
+/// When it cannot be asked.
+pub(super) async fn mails(simulators: &Simulators) -> Result<BTreeMap<(String, String), usize>> {
+    let mut mails: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for line in ledger(simulators.smtp_http).await.context("ledger of the mail server")? {
+        let to = line["to"][0].as_str().unwrap_or_default().to_owned();
+        *mails.entry((to, text(&line, "subject").to_owned())).or_default() += 1;
+    }
+    Ok(mails)
 }
 
 async fn ledger(address: std::net::SocketAddr) -> Result<Vec<Value>> {

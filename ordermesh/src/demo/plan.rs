@@ -52,6 +52,12 @@ impl Placed {
         items.iter().filter_map(|item| item["quantity"].as_i64()).sum()
     }
 
+    /// Recipient and subject of the mail that says it is certain.
+    pub(super) fn confirmation(&self) -> (String, String) {
+        let number = self.name().rsplit('#').next().unwrap_or_default().to_owned();
+        (seed::login(&self.plan.tenant, "customer").email, format!("Your order {number} is confirmed"))
+    }
+
     pub(super) fn delivered(&self) -> bool {
         self.plan.expect == "DELIVERED"
     }

@@ -16,6 +16,10 @@ pub(super) async fn differences(desks: &Desks, ended: &[Placed], ledgers: &Ledge
     let mut wrong = Vec::new();
     for order in ended {
         of_order(order, ledgers, &mut wrong);
+        let confirmed = ledgers.mails.get(&order.confirmation()).copied().unwrap_or(0);
+        if confirmed != usize::from(order.delivered()) {
+            wrong.push(format!("{} is confirmed by {confirmed} mails", order.name()));
+        }
     }
     for payer in ledgers.paid_orders() {
         if !ended.iter().any(|order| order.id() == payer) {

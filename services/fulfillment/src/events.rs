@@ -35,7 +35,8 @@ pub(crate) fn entered(work: &Fulfillment) -> Option<NewEvent> {
         State::Submitting | State::Submitted => return None,
         State::Picking => event(&pb::FulfillmentStarted { order_id, fulfillment_id }),
         State::Packed => {
-            let fulfillment = Some(wire::fulfillment(work));
+            // Who sends the parcel asks for the address: what is published stays in logs for ever (PAY-12).
+            let fulfillment = Some(wire::fulfillment(work, None));
             event(&pb::FulfillmentPacked { order_id, fulfillment_id, fulfillment })
         }
         State::Shipped => event(&pb::FulfillmentShipped { order_id, fulfillment_id }),

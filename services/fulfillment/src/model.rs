@@ -4,6 +4,7 @@ use ids::{FulfillmentId, OrderId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+use vault::Sealed;
 
 use crate::state::State;
 
@@ -40,7 +41,6 @@ pub(crate) struct Amount {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Body {
     pub lines: Vec<Line>,
-    pub ship_to: Address,
     pub shipping_service: String,
     pub capture: Amount,
     pub final_capture: bool,
@@ -64,6 +64,8 @@ pub(crate) struct Fulfillment {
     /// Version of its stream of events.
     pub version: i32,
     pub body: Body,
+    /// The address; `Store::address` opens it.
+    pub ship_to: Sealed,
     pub wms_order_id: String,
     pub observed_at: Option<Timestamp>,
     pub created_at: Timestamp,

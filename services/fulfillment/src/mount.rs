@@ -6,6 +6,7 @@ use outbox::Relay;
 use pg::{Pg, Target};
 use serve::page::Pages;
 use serve::{Boot, Job, Mount};
+use vault::{Master, Vault};
 
 use crate::api::{Commands, Queries};
 use crate::store::Store;
@@ -21,13 +22,14 @@ pub(crate) struct App {
     pub pages: Pages,
 }
 
-/// Starts the service: its methods, its relay, its poller and the reader of stock.
+/// Starts the service: its methods, its relay, its poller, the reader of stock, and the job that turns keys.
 ///
 /// # Errors
-/// Internal when the pool or the HTTP client cannot be built.
+/// Internal when the pool or the HTTP client cannot be built, or the master keys are none.
 pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
     let pg = Pg::connect("fulfillment", &Target::new(&boot.database), boot.pool_size)?;
-    let store = Store::new(pg.clone());
+    let vault = Vault::new(pg.clone(), Master::read(&boot.settings.master_keys).map_err(Fault::internal)?);
+    let store = Store::new(pg.clone(), vault.clone());
     let wms = Wms::new(&boot.settings.wms_url)?;
     let poller = Poller::new(store.clone(), wms.clone(), boot.settings.wms_poll);
     let counter = Counter::new(store.clone(), wms.clone(), boot.peers.clone());
@@ -37,6 +39,7 @@ pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
     let jobs = vec![
         Job::new("wms.poller", move |cancel| poller.clone().run(cancel).boxed()),
         Job::new("wms.counter", move |cancel| counter.clone().run(cancel).boxed()),
+        Job::new("fulfillment.keys", move |cancel| vault.clone().turn_keys_for_ever(cancel).boxed()),
         Job::new("fulfillment.relay", move |cancel| Relay::new(pg.clone()).run(cancel).boxed()),
     ];
     Ok(Mount { name: "fulfillment", routes, jobs })

@@ -18,17 +18,20 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use uuid::Uuid;
+use vault::Vault;
 
 use crate::commands::create::Create;
 use crate::model::Fulfillment;
 use crate::state::State;
+
+mod seal;
 
 mod sql {
     use super::*;
 
     diesel::define_sql_function! {
         fn fulfillment_intend(tenant: SqlUuid, id: SqlUuid, order: SqlUuid, warehouse: Text, revision: Integer, body: Jsonb,
-            at: Timestamptz, kind: Text, topic: Text, payload: Binary, meta: Jsonb) -> Jsonb;
+            ship_to: Binary, at: Timestamptz, kind: Text, topic: Text, payload: Binary, meta: Jsonb) -> Jsonb;
     }
     diesel::define_sql_function! {
         fn fulfillment_move(tenant: SqlUuid, id: SqlUuid, expected: Integer, state: SmallInt, wms_order_id: Text,
@@ -86,11 +89,12 @@ pub(crate) struct Move {
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     pg: Pg,
+    vault: Vault,
 }
 
 impl Store {
-    pub(crate) fn new(pg: Pg) -> Self {
-        Self { pg }
+    pub(crate) fn new(pg: Pg, vault: Vault) -> Self {
+        Self { pg, vault }
     }
 
     /// Stores the wish for work once per order, warehouse and revision, unless it was taken back.
@@ -116,6 +120,7 @@ impl Store {
             command.warehouse.clone(),
             command.revision,
             serde_json::to_value(&command.body).map_err(Fault::internal)?,
+            self.sealed(ctx.tenant, id, &command.ship_to).await?,
             ctx.now.to_diesel(),
             // Owned: a borrowed text inside a query makes the future's Send depend on its lifetime (rust-lang/rust#100013).
             type_name.to_owned(),

@@ -1,8 +1,8 @@
 //! Tenants, users, sessions, signing keys and policies.
 //!
 //! **What do we store?** Tenants and the keys that tokens are signed with, above tenants; users with argon2id hashes of
-//! their passwords and the policy of each tenant, inside one. **What do we publish?** `TenantCreated`,
-//! `UserRegistered`, `PolicyChanged`. **Whom do we call?** Nobody.
+//! their passwords and the policy of each tenant, inside one; who they are is sealed (PAY-12).
+//! **What do we publish?** `TenantCreated`, `UserRegistered`, `PolicyChanged`. **Whom do we call?** Nobody.
 //!
 //! A login says neither by its answer nor by its time whether tenant, e-mail or password was wrong.
 
@@ -16,12 +16,13 @@ use futures::FutureExt;
 use outbox::Relay;
 use pg::{Pg, Target};
 use serve::{Boot, Job, Mount};
+use vault::{Master, Vault};
 
 pub use logic::policy::{UpdatePolicy, defaults};
 pub use logic::roles::PLATFORM;
 pub use logic::sessions::{Login, Session};
 pub use logic::tenants::{NewTenant, Tenant};
-pub use logic::users::{NewUser, User};
+pub use logic::users::{NewUser, Standing, User};
 pub use logic::{Identity, Page};
 pub use seed::bootstrap;
 
@@ -32,10 +33,12 @@ pub const MIGRATIONS: diesel_migrations::EmbeddedMigrations =
 /// All that identity offers and does.
 ///
 /// # Errors
-/// When the database's address cannot be used.
+/// When the database's address cannot be used, or the master keys are none.
 pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
     let pg = Pg::connect("identity", &Target::new(boot.database.clone()), boot.pool_size)?;
-    let identity = Identity::new(pg.clone(), boot.pages(), boot.settings.user_token_ttl);
+    let vault = Vault::new(pg.clone(), Master::read(&boot.settings.master_keys).map_err(Fault::internal)?);
+    let identity = Identity::new(pg.clone(), vault.clone(), boot.pages(), boot.settings.user_token_ttl);
     let relay = Job::new("identity.relay", move |cancel| Relay::new(pg.clone()).run(cancel).boxed());
-    Ok(Mount { name: "identity", routes: api::routes(identity), jobs: vec![relay] })
+    let keys = Job::new("identity.keys", move |cancel| vault.clone().turn_keys_for_ever(cancel).boxed());
+    Ok(Mount { name: "identity", routes: api::routes(identity), jobs: vec![relay, keys] })
 }

@@ -4,6 +4,7 @@ pub mod keys;
 pub mod passwords;
 pub mod policy;
 pub mod roles;
+pub mod seal;
 pub mod sessions;
 pub mod tenants;
 pub mod users;
@@ -14,6 +15,7 @@ use ids::TenantId;
 use pg::Pg;
 use serve::page::Pages;
 use uuid::Uuid;
+use vault::Vault;
 
 /// Stands for no tenant where a passage wants one: keys and the list of tenants are above them.
 pub(crate) const ABOVE: TenantId = TenantId::from_uuid(Uuid::nil());
@@ -22,14 +24,15 @@ pub(crate) const ABOVE: TenantId = TenantId::from_uuid(Uuid::nil());
 #[derive(Debug, Clone)]
 pub struct Identity {
     pub(crate) pg: Pg,
+    pub(crate) vault: Vault,
     pub(crate) pages: Pages,
     pub(crate) token_ttl: Duration,
 }
 
 impl Identity {
     /// Over a schema that is up to date; access tokens live for `token_ttl`.
-    pub fn new(pg: Pg, pages: Pages, token_ttl: Duration) -> Self {
-        Self { pg, pages, token_ttl }
+    pub fn new(pg: Pg, vault: Vault, pages: Pages, token_ttl: Duration) -> Self {
+        Self { pg, vault, pages, token_ttl }
     }
 }
 

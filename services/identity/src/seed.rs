@@ -9,19 +9,20 @@ use ids::{TenantId, UserId};
 use jiff::Timestamp;
 use pg::Pg;
 use secrecy::SecretString;
+use vault::Vault;
 
 use crate::logic::roles::PLATFORM;
 use crate::logic::users::{NewUser, normalise};
-use crate::logic::{ABOVE, passwords};
+use crate::logic::{ABOVE, passwords, seal};
 use crate::store;
 
 /// Makes the platform's own tenant and its first administrator.
 ///
 /// # Errors
 /// Of the database.
-pub async fn bootstrap(pg: &Pg, email: &str, password: SecretString) -> Result<TenantId, Fault> {
+pub async fn bootstrap(pg: &Pg, vault: &Vault, email: &str, password: SecretString) -> Result<TenantId, Fault> {
     let platform = tenant(pg, PLATFORM, "Platform").await?;
-    user(pg, platform, email, "Platform administrator", &[Role::PlatformAdmin], password).await?;
+    user(pg, vault, platform, email, "Platform administrator", &[Role::PlatformAdmin], password).await?;
     Ok(platform)
 }
 
@@ -52,6 +53,7 @@ pub async fn tenant(pg: &Pg, slug: &str, display_name: &str) -> Result<TenantId,
 /// Of the database.
 pub async fn user(
     pg: &Pg,
+    vault: &Vault,
     tenant: TenantId,
     email: &str,
     display_name: &str,
@@ -59,34 +61,35 @@ pub async fn user(
     password: SecretString,
 ) -> Result<UserId, Fault> {
     let email = normalise(email);
-    if let Some(found) = look(pg, tenant, email.clone()).await? {
+    let digest = seal::digest(vault, tenant, &email).await?;
+    if let Some(found) = look(pg, tenant, digest.clone()).await? {
         return Ok(found);
     }
     let hash = passwords::hash(password).await?;
     let new = NewUser {
-        email: email.clone(),
+        email,
         display_name: display_name.to_owned(),
         roles: roles.to_vec(),
         email_verified: true,
         birth_date: None,
     };
-    let (ctx, arguments) = (context(tenant), Arc::new((new, hash)));
+    let (ctx, row) = (context(tenant), Arc::new(seal::person(vault, tenant, &new, hash).await?));
     let added = pg.tx("identity.seed_user", tenant, move |conn| {
-        let (ctx, arguments) = (ctx.clone(), Arc::clone(&arguments));
-        async move { store::add_user(conn, &ctx, UserId::new(), &arguments.0, &arguments.1).await }.boxed()
+        let (ctx, row) = (ctx.clone(), Arc::clone(&row));
+        async move { store::add_user(conn, &ctx, &row).await }.boxed()
     });
     match added.await.map_err(Fault::from) {
         Ok(added) => Ok(added.id),
         // Another process seeds at the same moment.
-        Err(fault) if fault.reason() == "EMAIL_TAKEN" => look(pg, tenant, email).await?.ok_or(fault),
+        Err(fault) if fault.reason() == "EMAIL_TAKEN" => look(pg, tenant, digest).await?.ok_or(fault),
         Err(fault) => Err(fault),
     }
 }
 
-async fn look(pg: &Pg, tenant: TenantId, email: String) -> Result<Option<UserId>, Fault> {
+async fn look(pg: &Pg, tenant: TenantId, digest: Vec<u8>) -> Result<Option<UserId>, Fault> {
     let found = pg.read("identity.seed_look", tenant, move |conn| {
-        let email = email.clone();
-        async move { store::user_by_email(conn, tenant, &email).await }.boxed()
+        let digest = digest.clone();
+        async move { store::user_by_email(conn, tenant, &digest).await }.boxed()
     });
     Ok(found.await?.map(|(user, _)| user.id))
 }

@@ -14,15 +14,17 @@ use diesel_async::RunQueryDsl;
 use eventlog::NewEvent;
 use fault::Fault;
 use ids::{TenantId, UserId};
+use jiff::Timestamp;
 use pg::Conn;
 use prost::Message;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use uuid::Uuid;
+use vault::Sealed;
 
 use crate::logic::policy::stale;
 use crate::logic::tenants::Tenant;
-use crate::logic::users::{NewUser, Standing, User, no_user};
+use crate::logic::users::{Standing, no_user};
 
 #[derive(QueryableByName)]
 struct Doc {
@@ -119,40 +121,91 @@ pub async fn tenant_page(conn: &mut Conn, after: Uuid, limit: i64) -> Result<Vec
     all(rows)
 }
 
+/// A user as he is stored; what says who he is is sealed.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Row {
+    /// Unique id.
+    #[serde(rename = "user_id", deserialize_with = "user_id")]
+    pub id: UserId,
+    /// Login name.
+    pub email: Sealed,
+    /// Name shown to people.
+    pub display_name: Sealed,
+    /// Day of birth, if it is known.
+    pub birth_date: Option<Sealed>,
+    /// What the person may be.
+    pub roles: Vec<Role>,
+    /// May not buy any more.
+    pub blocked: bool,
+    /// Mail to the address has arrived.
+    pub email_verified: bool,
+    /// When it was created.
+    pub created_at: Timestamp,
+}
+
+/// A user who is to be stored.
+#[derive(Clone)]
+pub struct NewRow {
+    /// Unique id.
+    pub id: UserId,
+    /// Login name, sealed.
+    pub email: Vec<u8>,
+    /// Digest of the login name.
+    pub email_digest: Vec<u8>,
+    /// Name shown to people, sealed.
+    pub display_name: Vec<u8>,
+    /// Day of birth, sealed.
+    pub birth_date: Option<Vec<u8>>,
+    /// What the person may be.
+    pub roles: Vec<Role>,
+    /// Somebody vouches for the address.
+    pub email_verified: bool,
+    /// Hash of the password.
+    pub password_hash: String,
+}
+
 /// Adds a user to the tenant of the context.
 ///
 /// # Errors
 /// AlreadyExists EMAIL_TAKEN.
-pub async fn add_user(conn: &mut Conn, ctx: &Ctx, id: UserId, new: &NewUser, hash: &str) -> Result<User, pg::Error> {
+pub async fn add_user(conn: &mut Conn, ctx: &Ctx, new: &NewRow) -> Result<Row, pg::Error> {
     let roles: Vec<&str> = new.roles.iter().copied().map(Role::as_str).collect();
     let added = sql_query(
-        "INSERT INTO users AS u (tenant_id, user_id, email, display_name, roles, password_hash, email_verified, birth_date) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8::date) ON CONFLICT ON CONSTRAINT users_email DO NOTHING \
+        "INSERT INTO users AS u (tenant_id, user_id, email, email_digest, display_name, birth_date, roles, password_hash, \
+         email_verified) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT ON CONSTRAINT users_email DO NOTHING \
          RETURNING to_jsonb(u) - 'password_hash' AS doc",
     )
     .bind::<SqlUuid, _>(ctx.tenant.uuid())
-    .bind::<SqlUuid, _>(id.uuid())
-    .bind::<Text, _>(&new.email)
-    .bind::<Text, _>(&new.display_name)
+    .bind::<SqlUuid, _>(new.id.uuid())
+    .bind::<Binary, _>(&new.email)
+    .bind::<Binary, _>(&new.email_digest)
+    .bind::<Binary, _>(&new.display_name)
+    .bind::<Nullable<Binary>, _>(new.birth_date.as_ref())
     .bind::<Array<Text>, _>(&roles)
-    .bind::<Text, _>(hash)
+    .bind::<Text, _>(&new.password_hash)
     .bind::<Bool, _>(new.email_verified)
-    .bind::<Nullable<Text>, _>(new.birth_date.map(|date| date.to_string()))
     .get_result::<Doc>(conn)
     .await
     .optional()?
     .ok_or_else(|| Fault::already_exists("EMAIL_TAKEN", "the tenant has a user with this e-mail"))?;
     let roles = roles.into_iter().map(str::to_owned).collect();
-    let message = UserRegistered { user_id: id.to_string(), roles };
-    eventlog::append(conn, ctx, id.uuid(), 0, &[event(&message)]).await?;
+    let message = UserRegistered { user_id: new.id.to_string(), roles };
+    eventlog::append(conn, ctx, new.id.uuid(), 0, &[event(&message)]).await?;
     added.decode()
 }
 
-/// Replaces what is known of a user as a customer.
+/// Replaces what is known of a user as a customer; `birth_date` is the sealed one.
 ///
 /// # Errors
 /// NotFound USER_NOT_FOUND.
-pub async fn change_standing(conn: &mut Conn, ctx: &Ctx, id: UserId, standing: &Standing) -> Result<User, pg::Error> {
+pub async fn change_standing(
+    conn: &mut Conn,
+    ctx: &Ctx,
+    id: UserId,
+    standing: &Standing,
+    birth_date: Option<&Vec<u8>>,
+) -> Result<Row, pg::Error> {
     // The lock comes before the first write, so that the events are in the log's order (data.md H3).
     let version =
         sql_query("SELECT to_jsonb(version) AS doc FROM users WHERE tenant_id = $1 AND user_id = $2 FOR NO KEY UPDATE")
@@ -164,14 +217,14 @@ pub async fn change_standing(conn: &mut Conn, ctx: &Ctx, id: UserId, standing: &
             .ok_or_else(|| no_user(id))?;
     let version: i32 = version.decode()?;
     let changed = sql_query(
-        "UPDATE users AS u SET blocked = $3, email_verified = $4, birth_date = $5::date, version = version + 1 \
+        "UPDATE users AS u SET blocked = $3, email_verified = $4, birth_date = $5, version = version + 1 \
          WHERE tenant_id = $1 AND user_id = $2 RETURNING to_jsonb(u) - 'password_hash' AS doc",
     )
     .bind::<SqlUuid, _>(ctx.tenant.uuid())
     .bind::<SqlUuid, _>(id.uuid())
     .bind::<Bool, _>(standing.blocked)
     .bind::<Bool, _>(standing.email_verified)
-    .bind::<Nullable<Text>, _>(standing.birth_date.map(|date| date.to_string()))
+    .bind::<Nullable<Binary>, _>(birth_date)
     .get_result::<Doc>(conn)
     .await?;
     let message =
@@ -184,7 +237,7 @@ pub async fn change_standing(conn: &mut Conn, ctx: &Ctx, id: UserId, standing: &
 ///
 /// # Errors
 /// Of the database.
-pub async fn user(conn: &mut Conn, tenant: TenantId, user: UserId) -> Result<Option<User>, pg::Error> {
+pub async fn user(conn: &mut Conn, tenant: TenantId, user: UserId) -> Result<Option<Row>, pg::Error> {
     let found =
         sql_query("SELECT to_jsonb(u) - 'password_hash' AS doc FROM users u WHERE tenant_id = $1 AND user_id = $2")
             .bind::<SqlUuid, _>(tenant.uuid())
@@ -195,15 +248,15 @@ pub async fn user(conn: &mut Conn, tenant: TenantId, user: UserId) -> Result<Opt
     found.map(Doc::decode).transpose()
 }
 
-/// A user with the hash of the password, by login name.
+/// A user with the hash of the password, by the digest of the login name.
 ///
 /// # Errors
 /// Of the database.
 pub async fn user_by_email(
     conn: &mut Conn,
     tenant: TenantId,
-    email: &str,
-) -> Result<Option<(User, String)>, pg::Error> {
+    digest: &[u8],
+) -> Result<Option<(Row, String)>, pg::Error> {
     #[derive(QueryableByName)]
     struct Credentials {
         #[diesel(embed)]
@@ -212,10 +265,10 @@ pub async fn user_by_email(
         password_hash: String,
     }
     let found = sql_query(
-        "SELECT to_jsonb(u) - 'password_hash' AS doc, password_hash FROM users u WHERE tenant_id = $1 AND email = $2",
+        "SELECT to_jsonb(u) - 'password_hash' AS doc, password_hash FROM users u WHERE tenant_id = $1 AND email_digest = $2",
     )
     .bind::<SqlUuid, _>(tenant.uuid())
-    .bind::<Text, _>(email)
+    .bind::<Binary, _>(digest)
     .get_result::<Credentials>(conn)
     .await
     .optional()?;
@@ -226,7 +279,7 @@ pub async fn user_by_email(
 ///
 /// # Errors
 /// Of the database.
-pub async fn user_page(conn: &mut Conn, tenant: TenantId, after: Uuid, limit: i64) -> Result<Vec<User>, pg::Error> {
+pub async fn user_page(conn: &mut Conn, tenant: TenantId, after: Uuid, limit: i64) -> Result<Vec<Row>, pg::Error> {
     let rows = sql_query(
         "SELECT to_jsonb(u) - 'password_hash' AS doc FROM users u WHERE tenant_id = $1 AND user_id > $2 \
          ORDER BY user_id LIMIT $3",
@@ -308,7 +361,7 @@ pub struct StoredKey {
     /// Id in the header of tokens.
     #[diesel(sql_type = Text)]
     pub kid: String,
-    /// Private key.
+    /// Private key, sealed.
     #[diesel(sql_type = Binary)]
     pub pkcs8: Vec<u8>,
 }

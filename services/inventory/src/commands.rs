@@ -4,7 +4,7 @@ mod adjust_stock;
 pub(crate) mod allocate_reservation;
 mod batch;
 mod confirm_reservation;
-mod consume_reservation;
+pub(crate) mod consume_reservation;
 mod create_product;
 mod create_slot;
 mod create_warehouse;

@@ -3,6 +3,7 @@
 mod allocate;
 mod expire_reservations;
 mod tell_stock;
+mod use_up;
 
 pub use allocate::subscription;
 pub use expire_reservations::sweeper;

@@ -175,6 +175,7 @@ impl Book {
             order: OrderId::new(),
             state: State::Held,
             version: 1,
+            round: 1,
             expires_at: Timestamp::UNIX_EPOCH,
             allocations: takes.into_iter().map(Allocation::from).collect(),
         };

@@ -87,6 +87,8 @@ pub struct Reservation {
     pub state: State,
     /// Events of the stream so far.
     pub version: i32,
+    /// Which round of paying the order it belongs to, from 1.
+    pub round: i32,
     /// When a held one ends.
     pub expires_at: Timestamp,
     /// What is set aside where, by SKU and warehouse.
@@ -102,6 +104,19 @@ pub enum Step {
     Stay,
     /// Its state forbids it.
     Refuse,
+}
+
+/// What a wish to reserve finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// Nothing is set aside: it may be.
+    Nothing,
+    /// It is set aside already.
+    Same,
+    /// What was set aside for this round was given back; nothing is again.
+    Over,
+    /// An earlier round has not given back yet.
+    Earlier,
 }
 
 /// What releasing a reservation means.
@@ -147,6 +162,18 @@ impl Reservation {
             State::Held => Step::Go,
             State::Confirmed | State::Allocated | State::Consumed => Step::Stay,
             State::Released | State::Expired => Step::Refuse,
+        }
+    }
+
+    /// What an order that is paid in a round finds: this reservation, its end, or nothing so that stock is set aside.
+    pub fn seen_by(&self, round: i32) -> Seen {
+        match self.state {
+            _ if self.round > round => Seen::Over,
+            State::Released if self.round == round => Seen::Over,
+            // A hold that ran out may be tried again (domain.md 4.5, step 4), and so may what an earlier round gave back.
+            State::Released | State::Expired => Seen::Nothing,
+            _ if self.round < round => Seen::Earlier,
+            _ => Seen::Same,
         }
     }
 
@@ -256,6 +283,7 @@ mod tests {
             order: OrderId::new(),
             state,
             version: 1,
+            round: 2,
             expires_at: Timestamp::UNIX_EPOCH,
             allocations: vec![allocation("A", "W1", 3, 1), allocation("A", "W2", 2, 0), allocation("B", "W1", 1, 1)],
         }
@@ -313,6 +341,23 @@ mod tests {
         assert_eq!((left.state, left.allocate("W1", first)), (State::Consumed, Ok(None)));
         assert_eq!(reservation(State::Held).allocate("W1", first), Err(NotAllocated::Held));
         assert_eq!(reservation(State::Expired).allocate("W1", first), Err(NotAllocated::Ended));
+    }
+
+    #[test]
+    fn pay_18_a_later_round_of_paying_finds_nothing_set_aside_and_an_earlier_one_its_end() {
+        use Seen::{Earlier, Nothing, Over, Same};
+        let table = [
+            (State::Held, Over, Same, Earlier),
+            (State::Confirmed, Over, Same, Earlier),
+            (State::Allocated, Over, Same, Earlier),
+            (State::Consumed, Over, Same, Earlier),
+            (State::Released, Over, Over, Nothing),
+            (State::Expired, Over, Nothing, Nothing),
+        ];
+        for (state, before, same, later) in table {
+            let it = reservation(state);
+            assert_eq!((it.seen_by(1), it.seen_by(2), it.seen_by(3)), (before, same, later), "{state:?}");
+        }
     }
 
     #[test]

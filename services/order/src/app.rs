@@ -24,6 +24,9 @@ pub mod quote_order;
 pub mod reactions;
 pub mod renew_saga;
 pub mod renew_subscription;
+pub mod retry_payment;
+pub mod rounds;
+pub mod show;
 pub mod subscribe;
 pub mod update_order;
 pub mod verify_order;
@@ -37,6 +40,7 @@ use serve::page::Pages;
 
 use crate::infra::catalog::Catalog;
 use crate::infra::placements::Placements;
+use crate::infra::seal::Safe;
 use crate::infra::store::Store;
 
 /// What the use cases work with.
@@ -50,6 +54,8 @@ pub struct App {
     pub placements: Placements,
     /// The saga of a placed order.
     pub place: saga::Definition,
+    /// The saga of a later round of paying it.
+    pub pay_again: saga::Definition,
     /// The saga of a cancellation.
     pub cancel: saga::Definition,
     /// The saga of a change.
@@ -58,19 +64,25 @@ pub struct App {
     pub renew: saga::Definition,
     /// Page tokens.
     pub pages: Pages,
+    /// What seals and opens personal data and tokens.
+    pub safe: Safe,
 }
 
 impl App {
     /// What the use cases work with in a process.
-    pub fn new(boot: &Boot, pg: &Pg) -> Self {
+    ///
+    /// # Errors
+    /// Internal for master keys that are none.
+    pub fn new(boot: &Boot, pg: &Pg) -> Result<Self, Fault> {
+        let safe = Safe::new(boot, pg)?;
         let (store, peers) = (Store { pg: pg.clone() }, boot.peers.clone());
         let catalog = Catalog::new(peers.clone());
-        let steps = place_saga::Steps { store: store.clone(), catalog: catalog.clone(), peers };
-        let place = place_saga::definition(&steps);
+        let steps = place_saga::Steps { store: store.clone(), catalog: catalog.clone(), peers, safe: safe.clone() };
+        let (place, pay_again) = (place_saga::definition(&steps), rounds::definition(&steps));
         let (cancel, renew) = (cancel_saga::definition(&steps), renew_saga::definition(&steps));
         let change = change_saga::definition(&steps);
         let placements = Placements::new(pg.clone(), place.clone());
-        Self { store, catalog, placements, place, cancel, change, renew, pages: boot.pages() }
+        Ok(Self { store, catalog, placements, place, pay_again, cancel, change, renew, pages: boot.pages(), safe })
     }
 }
 

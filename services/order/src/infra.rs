@@ -6,5 +6,6 @@ pub mod finder;
 pub mod id_time;
 pub mod placements;
 pub mod replay;
+pub mod seal;
 pub mod store;
 pub mod subscriptions;

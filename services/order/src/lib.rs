@@ -32,8 +32,8 @@ pub const MIGRATIONS: EmbeddedMigrations = diesel_migrations::embed_migrations!(
 /// Internal when the pool cannot be built.
 pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
     let pg = Pg::connect("order", &Target::new(&boot.database), boot.pool_size)?;
-    let app = app::App::new(boot, &pg);
-    let (tables, catalog, renew) = (app.saga_tables(), app.catalog.clone(), app.renew.clone());
+    let app = app::App::new(boot, &pg)?;
+    let (tables, safe, news) = (app.saga_tables(), app.safe.clone(), app.clone());
     let reads = app::find_orders::Reads::new(boot, &pg)?;
     let routes = tonic::service::Routes::new(OrderServiceServer::new(api::commands::Commands(app.clone())))
         .add_service(OrderQueryServiceServer::new(api::grpc::Queries { app: app.clone(), reads: reads.clone() }))
@@ -45,14 +45,14 @@ pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
     let jobs = vec![
         Job::new("order.copies", move |cancel| app::freshness::keep(reads.clone(), cancel).boxed()),
         Job::new("order.renewals", move |cancel| app::renew_subscription::keep(app.clone(), cancel).boxed()),
+        Job::new("order.keys", move |cancel| safe.clone().keep(cancel).boxed()),
         Job::new("order.relay", move |cancel| Relay::new(relay.clone()).run(cancel).boxed()),
         Job::new("order.sagas", move |cancel| saga::Engine::new(sagas.clone(), tables.clone()).run(cancel).boxed()),
         Job::new("order.stuck_sagas", move |cancel| {
             saga::Monitor::new(stuck.clone(), watched.clone(), app::operate_saga::announce).run(cancel).boxed()
         }),
         Job::new("order.reactions", move |cancel| {
-            let subscription = app::reactions::subscription(catalog.clone(), renew.clone());
-            Consumer::new(reactions.clone(), subscription).run(cancel).boxed()
+            Consumer::new(reactions.clone(), app::reactions::subscription(&news)).run(cancel).boxed()
         }),
     ];
     Ok(Mount { name: "order", routes, jobs })

@@ -5,5 +5,7 @@ mod changes;
 mod customer;
 mod draft;
 mod placement;
+mod retry;
+mod sealed;
 mod subscription;
 mod world;

@@ -29,9 +29,8 @@ pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
     let settings = boot.settings.clone();
     let gateway = Gateway::new(&settings, TRY)?;
     let vault = Vault::new(pg.clone(), Master::read(&settings.master_keys).map_err(Fault::internal)?);
-    let store = Store::new(pg.clone(), vault);
+    let store = Store::new(pg.clone(), vault.clone());
     let app = App::new(store, gateway, boot.pages(), settings, boot.tasks.clone());
-    let keys = app.clone();
     let grpc = Grpc::new(app.clone());
     let routes = Routes::new(PaymentServiceServer::new(grpc.clone()))
         .add_service(ReconciliationServiceServer::new(grpc.clone()))
@@ -43,10 +42,7 @@ pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
             let app = app.clone();
             async move { app.resolve_for_ever(cancel).await }.boxed()
         }),
-        Job::new("payment.keys", move |cancel| {
-            let app = keys.clone();
-            async move { app.turn_keys_for_ever(cancel).await }.boxed()
-        }),
+        Job::new("payment.keys", move |cancel| vault.clone().turn_keys_for_ever(cancel).boxed()),
     ];
     Ok(Mount { name: "payment", routes, jobs })
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::carriers::{Bought, CarrierError, Parcel};
 use crate::events;
-use crate::model::{Label, Shipment};
+use crate::model::{Address, Label, Shipment};
 use crate::mount::App;
 use crate::saga::shipment_id;
 use crate::scans::State;
@@ -25,26 +25,36 @@ pub(crate) async fn purchase(app: &App, run: Run) -> Outcome {
     if shipment.label.is_some() {
         return Outcome::done(run.state);
     }
-    let from = match crate::saga::origin(app, &run.ctx, &shipment.body.warehouse).await {
-        Ok(from) => from,
+    let (from, to) = match ends(app, &run, &shipment).await {
+        Ok(ends) => ends,
         Err(fault) => return Outcome::of_fault(&fault, run.state),
     };
     let parcel = Parcel {
         reference: shipment.id(),
         service: &shipment.body.service,
         from: &from,
-        to: &shipment.body.ship_to,
+        to: &to,
         weight_grams: shipment.body.weight_grams,
     };
     match buy(app, run.ctx.tenant, &parcel, asked || run.attempt > 1).await {
         Ok(bought) if bought.label.void => Outcome::Attention { reason: "LABEL_VOIDED".to_owned() },
         Ok(bought) => {
+            // What is printed names people (PAY-12).
+            let printed = match app.store.sealed_printed(run.ctx.tenant, shipment.id(), &bought.data).await {
+                Ok(printed) => printed,
+                Err(fault) => return Outcome::of_fault(&fault, run.state),
+            };
             let event = events::label_purchased(&shipment, &bought.label);
-            let doc = json!({"state": State::Labeled as i16, "label": with_data(&bought)});
+            let doc = json!({"state": State::Labeled as i16, "label": bought.label, "printed": printed});
             Outcome::Done { state: run.state, append: Some(append(&shipment, vec![event], doc)) }
         }
         Err(error) => outcome_of(&error, run.state),
     }
+}
+
+async fn ends(app: &App, run: &Run, shipment: &Shipment) -> Result<(Address, Address), Fault> {
+    let from = crate::saga::origin(app, &run.ctx, &shipment.body.warehouse).await?;
+    Ok((from, crate::saga::destination(app, &run.ctx, shipment).await?))
 }
 
 async fn buy(app: &App, tenant: TenantId, parcel: &Parcel<'_>, look_first: bool) -> Result<Bought, CarrierError> {
@@ -59,7 +69,7 @@ pub(crate) async fn void(app: &App, run: Run) -> Outcome {
     match give_back(app, &run).await {
         Ok(None) => Outcome::done(run.state),
         Ok(Some((shipment, label))) => {
-            let doc = json!({"label": with_data(&Bought { label: Label { void: true, ..label.label }, ..label })});
+            let doc = json!({"label": Label { void: true, ..label }});
             Outcome::Done { state: run.state, append: Some(append(&shipment, Vec::new(), doc)) }
         }
         Err(Undo::Carrier(error)) => outcome_of(&error, run.state),
@@ -72,14 +82,14 @@ enum Undo {
     Own(Fault),
 }
 
-async fn give_back(app: &App, run: &Run) -> Result<Option<(Shipment, Bought)>, Undo> {
+async fn give_back(app: &App, run: &Run) -> Result<Option<(Shipment, Label)>, Undo> {
     let tenant = run.ctx.tenant;
     let shipment = app.store.get(tenant, shipment_id(run)).await.map_err(Undo::Own)?;
     let Some(bought) = app.carrier.find(tenant, shipment.id()).await.map_err(Undo::Carrier)? else { return Ok(None) };
     if !bought.label.void {
         app.carrier.void(&bought.label.carrier_id).await.map_err(Undo::Carrier)?;
     }
-    Ok(Some((shipment, bought)))
+    Ok(Some((shipment, bought.label)))
 }
 
 /// What a carrier's error means for a saga: wait as long as it says, try again what may pass, ask a person else.
@@ -93,10 +103,4 @@ pub(crate) fn outcome_of(error: &CarrierError, state: Value) -> Outcome {
 
 pub(crate) fn append(shipment: &Shipment, events: Vec<NewEvent>, doc: Value) -> Append {
     Append { stream: shipment.id().uuid(), expected: shipment.version, events, doc }
-}
-
-fn with_data(bought: &Bought) -> Value {
-    let mut label = serde_json::to_value(&bought.label).expect("a struct of texts and figures is JSON");
-    label["data"] = bought.data.clone().into();
-    label
 }

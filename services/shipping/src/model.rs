@@ -4,6 +4,7 @@ use ids::{FulfillmentId, OrderId, ShipmentId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+use vault::Sealed;
 
 use crate::scans::State;
 
@@ -40,7 +41,6 @@ pub(crate) struct Amount {
 pub(crate) struct Body {
     pub warehouse: String,
     pub lines: Vec<Line>,
-    pub ship_to: Address,
     pub service: String,
     /// Taken before the parcel leaves.
     pub capture: Amount,
@@ -65,11 +65,11 @@ pub(crate) struct Label {
 
 /// What the carrier reported.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Scan {
+pub(crate) struct Scan<L = String> {
     pub code: String,
     /// When the carrier says it was.
     pub at: Timestamp,
-    pub location: String,
+    pub location: L,
 }
 
 /// A parcel.
@@ -83,8 +83,8 @@ pub(crate) struct Shipment {
     pub version: i32,
     pub body: Body,
     pub label: Option<Label>,
-    /// Oldest first.
-    pub scans: Vec<Scan>,
+    /// Oldest first; `Store::scans` opens where they were.
+    pub scans: Vec<Scan<Sealed>>,
     pub created_at: Timestamp,
 }
 

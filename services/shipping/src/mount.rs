@@ -7,6 +7,7 @@ use outbox::{Consumer, Relay};
 use pg::{Pg, Target};
 use serve::page::Pages;
 use serve::{Boot, Job, Mount, Peers, Settings};
+use vault::{Master, Vault};
 
 use crate::api::{Shipping, Webhooks};
 use crate::carriers::Fedex;
@@ -31,15 +32,16 @@ impl App {
     }
 }
 
-/// Starts the service: its methods, relay, consumer, saga engine and fallback for silent carriers.
+/// Starts the service: its methods, relay, consumer, saga engine, fallback for silent carriers and turning of keys.
 ///
 /// # Errors
-/// Unavailable when a pool or the HTTP client cannot be built.
+/// Unavailable when a pool or the HTTP client cannot be built; Internal when the master keys are none.
 pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
     let pg = Pg::connect("shipping", &Target::new(&boot.database), boot.pool_size)?;
     let settings = boot.settings.clone();
+    let vault = Vault::new(pg.clone(), Master::read(&settings.master_keys).map_err(Fault::internal)?);
     let app = App {
-        store: Store::new(pg.clone()),
+        store: Store::new(pg.clone(), vault.clone()),
         carrier: Fedex::new(&settings.carrier_url, settings.carrier_key.clone())?,
         peers: boot.peers.clone(),
         pages: boot.pages(),
@@ -58,6 +60,7 @@ pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
         Job::new("shipping.sagas", move |cancel| {
             ::saga::Engine::new(engine.clone(), vec![ship.clone()]).run(cancel).boxed()
         }),
+        Job::new("shipping.keys", move |cancel| vault.clone().turn_keys_for_ever(cancel).boxed()),
         Job::new("shipping.polling", move |cancel| polling::run(app.clone(), cancel).boxed()),
     ];
     Ok(Mount { name: "shipping", routes, jobs })

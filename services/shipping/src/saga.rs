@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
-use contract::fulfillment::v1::ShipFulfillmentRequest;
+use contract::fulfillment::v1::fulfillment_query_service_client::FulfillmentQueryServiceClient;
 use contract::fulfillment::v1::fulfillment_service_client::FulfillmentServiceClient;
+use contract::fulfillment::v1::{GetFulfillmentRequest, ShipFulfillmentRequest};
 use contract::inventory::v1::reservation_service_client::ReservationServiceClient;
 use contract::inventory::v1::warehouse_service_client::WarehouseServiceClient;
 use contract::inventory::v1::{ConsumeReservationRequest, GetWarehouseRequest};
@@ -74,6 +75,18 @@ pub(crate) async fn origin(app: &App, ctx: &Ctx, warehouse: &str) -> Result<Addr
     let request = app.peers.request(ctx, GetWarehouseRequest { code: warehouse.to_owned() });
     let warehouse = inventory.get_warehouse(request).await.map_err(Fault::from)?.into_inner();
     let address = warehouse.address.ok_or_else(|| Fault::internal("a warehouse without an address"))?;
+    Ok(wire::address(address))
+}
+
+/// Where a parcel goes; fulfillment keeps the address and we do not (PAY-12).
+///
+/// # Errors
+/// What fulfillment says; Internal when it knows no address.
+pub(crate) async fn destination(app: &App, ctx: &Ctx, shipment: &Shipment) -> Result<Address, Fault> {
+    let mut fulfillment = FulfillmentQueryServiceClient::new(app.peers.to("fulfillment"));
+    let message = GetFulfillmentRequest { fulfillment_id: shipment.fulfillment().to_string() };
+    let work = fulfillment.get_fulfillment(app.peers.request(ctx, message)).await.map_err(Fault::from)?.into_inner();
+    let address = work.ship_to.ok_or_else(|| Fault::internal("a fulfillment without an address"))?;
     Ok(wire::address(address))
 }
 

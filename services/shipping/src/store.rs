@@ -14,10 +14,13 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use uuid::Uuid;
+use vault::{Sealed, Vault};
 
 use crate::events;
 use crate::model::{Body, Label, Scan, Shipment};
 use crate::scans::{self, State};
+
+mod seal;
 
 mod sql {
     use super::*;
@@ -57,9 +60,7 @@ pub(crate) struct Heard {
 }
 
 /// A label with what is printed.
-#[derive(Deserialize)]
 pub(crate) struct Printed {
-    #[serde(flatten)]
     pub label: Label,
     pub data: String,
 }
@@ -68,11 +69,12 @@ pub(crate) struct Printed {
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     pg: Pg,
+    vault: Vault,
 }
 
 impl Store {
-    pub(crate) fn new(pg: Pg) -> Self {
-        Self { pg }
+    pub(crate) fn new(pg: Pg, vault: Vault) -> Self {
+        Self { pg, vault }
     }
 
     /// A shipment of the tenant.
@@ -86,11 +88,14 @@ impl Store {
     pub(crate) async fn label(&self, tenant: TenantId, id: ShipmentId) -> Result<Option<Printed>, Fault> {
         #[derive(Deserialize)]
         struct Row {
-            label: Option<Printed>,
+            label: Option<Label>,
+            printed: Option<Sealed>,
         }
         let query = diesel::select(sql::shipment_label(tenant.uuid(), id.uuid()));
         let row: Option<Value> = self.pg.ask("shipping.label", query).await?;
-        Ok(read::<Row>(row.ok_or_else(|| not_found(id))?)?.label)
+        let Row { label, printed } = read(row.ok_or_else(|| not_found(id))?)?;
+        let (Some(label), Some(printed)) = (label, printed) else { return Ok(None) };
+        Ok(Some(Printed { label, data: self.open_printed(tenant, id, &printed).await? }))
     }
 
     /// A page of a tenant's shipments, newest first.
@@ -122,7 +127,8 @@ impl Store {
     pub(crate) async fn hear(&self, ctx: &Ctx, heard: Heard) -> Result<(), Fault> {
         let tenant = ctx.tenant;
         let ctx = ctx.clone();
-        let scans = serde_json::to_value(&heard.scans).map_err(Fault::internal)?;
+        let scans = self.sealed_scans(tenant, heard.shipment, &heard.scans).await?;
+        let scans = serde_json::to_value(&scans).map_err(Fault::internal)?;
         let passage = self.pg.tx("shipping.hear", tenant, move |conn| {
             let (ctx, heard, scans) = (ctx.clone(), heard.clone(), scans.clone());
             async move { take(conn, &ctx, heard, scans).await }.boxed()

@@ -1,5 +1,11 @@
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
 use anyhow::Result;
+use futures::FutureExt as _;
+use saga::{Definition, Engine, Outcome, Step};
 use testkit::eventually;
+use tokio_util::sync::CancellationToken;
 
 use crate::world::{SOON, World};
 
@@ -96,4 +102,28 @@ async fn sag_07_round_after_round_one_of_two_workers_dies_and_every_step_counts_
     }
     assert_eq!(world.count(EXTRA).await?, 0);
     survivor.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sag_02_a_saga_whose_tries_run_out_is_undone_for_its_last_error() -> Result<()> {
+    let (world, told) = (World::start().await?, Arc::new(Mutex::new(Vec::new())));
+    let heard = Arc::clone(&told);
+    let fails = Step::new("only", |run| {
+        async move { Outcome::Retry { reason: format!("AWAY_{}: it is", run.attempt) } }.boxed()
+    })
+    .tries(3)
+    .backoff(Duration::from_millis(1), Duration::from_millis(1));
+    let table = Definition::new("test", 1, vec![fails]).when_undone(move |run| {
+        heard.lock().expect("not poisoned").push(run.undo_code().map(str::to_owned));
+        async move { Outcome::done(run.state) }.boxed()
+    });
+    let stop = CancellationToken::new();
+    let engine = tokio::spawn(Engine::new(world.db.pg("order"), vec![table]).run(stop.clone()));
+    let sagas = world.begin(1).await?;
+    let undone = world.until(sagas[0], "compensated").await?;
+    assert_eq!(undone.undo_reason.as_deref(), Some("AWAY_3: it is"), "the last of three");
+    assert_eq!(*told.lock().expect("not poisoned"), [Some("AWAY_3".to_owned())]);
+    stop.cancel();
+    engine.await?;
+    Ok(())
 }

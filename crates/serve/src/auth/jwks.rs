@@ -44,6 +44,16 @@ impl Gate {
     }
 }
 
+/// What is known of a key.
+pub(crate) enum Found {
+    /// It is one of identity's.
+    Key(DecodingKey),
+    /// It is none of identity's.
+    None,
+    /// Nobody can say: identity's keys could not be loaded.
+    Away,
+}
+
 /// Public keys of identity, by their ids.
 #[derive(Clone)]
 pub(crate) struct Keys(Arc<Inner>);
@@ -59,14 +69,14 @@ impl Keys {
         Self(Arc::new(Inner { identity, known: RwLock::default(), gate: Mutex::default() }))
     }
 
-    pub(crate) async fn find(&self, kid: &str) -> Option<DecodingKey> {
+    pub(crate) async fn find(&self, kid: &str) -> Found {
         let known = self.0.known();
         match (known.keys.get(kid), known.age()) {
-            (Some(key), Some(age)) if age < FRESH => Some(key.clone()),
+            (Some(key), Some(age)) if age < FRESH => Found::Key(key.clone()),
             (Some(key), Some(age)) if age < LAST_GOOD => {
                 // Nobody waits for the renewal: the last good key serves meanwhile.
                 tokio::spawn(Arc::clone(&self.0).renew());
-                Some(key.clone())
+                Found::Key(key.clone())
             }
             _ => {
                 // On its own task: a caller who leaves must not cut short a fetch that others wait for.
@@ -74,7 +84,12 @@ impl Keys {
                 if let Err(error) = fetch.await {
                     tracing::error!(%error, "fetching the keys of identity panicked");
                 }
-                self.0.known().keys.get(kid).cloned()
+                let known = self.0.known();
+                match known.keys.get(kid) {
+                    _ if known.age().is_none_or(|age| age >= LAST_GOOD) => Found::Away,
+                    Some(key) => Found::Key(key.clone()),
+                    None => Found::None,
+                }
             }
         }
     }

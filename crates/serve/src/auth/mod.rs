@@ -13,4 +13,4 @@ pub use key::{BadKey, SigningKey};
 
 pub(crate) use claims::{AUDIENCE, SERVICE_ISSUER, USER_ISSUER};
 pub(crate) use jwks::Keys;
-pub(crate) use verify::Verifier;
+pub(crate) use verify::{Refused, Verifier};

@@ -11,6 +11,7 @@ use moka::sync::Cache;
 use sha2::{Digest, Sha256};
 
 use super::claims::SERVICE_SUBJECT;
+use super::jwks::Found;
 use super::{AUDIENCE, Claims, Keys, SERVICE_ISSUER, SigningKey, USER_ISSUER};
 
 /// How far clocks may differ, seconds.
@@ -36,6 +37,15 @@ impl Verified {
     }
 }
 
+/// Why a bearer is nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The token is bad; every kind of badness is the same, so that no caller can tell them apart.
+    Bad,
+    /// It may be good: identity's keys could not be loaded.
+    Away,
+}
+
 /// Verifies tokens of people and of services.
 pub(crate) struct Verifier {
     mesh_kid: String,
@@ -58,30 +68,32 @@ impl Verifier {
         }
     }
 
-    /// Who the bearer is; `None` for every kind of badness, so that no caller can tell them apart.
-    pub(crate) async fn verify(&self, token: &str) -> Option<Arc<Verified>> {
+    /// Who the bearer is.
+    pub(crate) async fn verify(&self, token: &str) -> Result<Arc<Verified>, Refused> {
         if token.len() > LONGEST {
-            return None;
+            return Err(Refused::Bad);
         }
         let digest: [u8; 32] = Sha256::digest(token).into();
         if let Some(known) = self.seen.get(&digest) {
-            return (!known.expired(Timestamp::now())).then_some(known);
+            return if known.expired(Timestamp::now()) { Err(Refused::Bad) } else { Ok(known) };
         }
         let verified = Arc::new(self.check(token).await?);
         self.seen.insert(digest, Arc::clone(&verified));
-        Some(verified)
+        Ok(verified)
     }
 
-    async fn check(&self, token: &str) -> Option<Verified> {
-        let header = jsonwebtoken::decode_header(token).ok()?;
+    async fn check(&self, token: &str) -> Result<Verified, Refused> {
+        let header = jsonwebtoken::decode_header(token).map_err(|_| Refused::Bad)?;
         // `jku`, `jwk` and `x5u` of the header are never looked at: keys come from identity or the mesh only.
-        let kid = header.kid.filter(|_| header.alg == Algorithm::EdDSA)?;
+        let kid = header.kid.filter(|_| header.alg == Algorithm::EdDSA).ok_or(Refused::Bad)?;
         if kid == self.mesh_kid {
-            let claims = decode(token, &self.mesh_key, &self.of_services)?;
-            return service(claims);
+            return decode(token, &self.mesh_key, &self.of_services).and_then(service).ok_or(Refused::Bad);
         }
-        let key = self.keys.find(&kid).await?;
-        person(decode(token, &key, &self.of_people)?)
+        match self.keys.find(&kid).await {
+            Found::Key(key) => decode(token, &key, &self.of_people).and_then(person).ok_or(Refused::Bad),
+            Found::None => Err(Refused::Bad),
+            Found::Away => Err(Refused::Away),
+        }
     }
 }
 

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use contract::{Exposure, MethodPolicy, Tenant};
 use ctx::Principal;
@@ -9,20 +10,23 @@ use tower::BoxError;
 use tracing::Span;
 
 use super::Request;
-use crate::auth::Verifier;
+use crate::auth::{Refused, Verifier};
 use crate::header;
 use crate::passage::{Passage, single};
+
+/// When it is worth while to ask again for keys that could not be loaded.
+const KEYS_PAUSE: Duration = Duration::from_secs(1);
 
 /// Who calls? Credentials that are presented must be good, even where none are needed.
 ///
 /// # Errors
-/// Unauthenticated, with the same words for every kind of badness.
+/// Unauthenticated, with the same words for every kind of badness; Unavailable when nobody can say.
 pub(crate) async fn authenticate(verifier: Arc<Verifier>, request: Request) -> Result<Request, BoxError> {
     let (mut parts, body) = request.into_parts();
     let mut passage = Passage::take(&mut parts)?;
     match bearer(&parts.headers)? {
         Some(token) => {
-            let verified = verifier.verify(token).await.ok_or_else(unauthenticated)?;
+            let verified = verifier.verify(token).await.map_err(refused)?;
             passage.principal = verified.principal.clone();
             passage.token_tenant = verified.tenant;
         }
@@ -42,6 +46,15 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
     match value.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() => Ok(Some(token)),
         _ => Err(unauthenticated()),
+    }
+}
+
+fn refused(why: Refused) -> Fault {
+    match why {
+        Refused::Bad => unauthenticated(),
+        Refused::Away => {
+            Fault::unavailable("KEYS_AWAY", "who calls cannot be verified just now").retry_after(KEYS_PAUSE)
+        }
     }
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod codec;
 pub(crate) mod deadline;
 pub(crate) mod gate;
 pub(crate) mod idempotency;
+pub(crate) mod people;
 pub(crate) mod rescue;
 pub(crate) mod stream;
 pub(crate) mod trace;

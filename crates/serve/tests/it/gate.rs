@@ -7,7 +7,8 @@ use tonic::Code;
 
 use crate::house::{House, Said, bearer};
 
-const SERVICES: [&str; 7] = ["order", "inventory", "payment", "fulfillment", "shipping", "identity", "stranger"];
+const SERVICES: [&str; 8] =
+    ["order", "inventory", "payment", "fulfillment", "shipping", "notification", "identity", "stranger"];
 const GET_POLICY: &str = "/ordermesh.identity.v1.PolicyService/GetPolicy";
 const GET_USER: &str = "/ordermesh.identity.v1.IdentityService/GetUser";
 const LOGIN: &str = "/ordermesh.identity.v1.IdentityService/Login";

@@ -84,7 +84,7 @@ impl House {
         let user_key = new_key("key-1");
         let (mesh, log) = (Mesh::new(mesh_key.clone()), Arc::new(Log::default()));
         log.published.lock().expect("not poisoned").push(user_key.clone());
-        for context in ["identity", "inventory", "order", "payment", "fulfillment", "shipping"] {
+        for context in ["identity", "inventory", "order", "payment", "fulfillment", "shipping", "notification"] {
             mesh.attach(context, routes(context, &mesh, &log), limits);
         }
         Self { mesh, log, user_key, mesh_key, tenant: TenantId::new(), user: UserId::new() }

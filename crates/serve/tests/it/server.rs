@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use serve::{Drain, Mesh, Peer, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
@@ -95,6 +95,50 @@ async fn over_tcp_the_same_rules_hold() {
     let hurried = [good[0], ("grpc-timeout", "60m")];
     let said = say(peer, GET_POLICY, &hurried, Bytes::new()).await;
     assert_eq!(said.code, Code::DeadlineExceeded, "ours, not tonic's CANCELLED");
+    running.stop().await;
+}
+
+/// So many calls at once that wait for their answers; they end when these are dropped.
+async fn crowd(running: &Running, token: &str, many: u32) -> JoinSet<()> {
+    running.house.log.policy_calls.store(0, Ordering::SeqCst);
+    let mut calls = JoinSet::new();
+    let mut peer = running.peer().await;
+    for call in 0..many {
+        // A connection takes 64 at once.
+        if call % 32 == 31 {
+            peer = running.peer().await;
+        }
+        let (peer, token, tenant) = (peer.clone(), bearer(token), running.house.tenant.to_string());
+        calls.spawn(async move {
+            let headers = [("authorization", token.as_str()), ("x-tenant-id", tenant.as_str())];
+            say(peer, GET_POLICY, &headers, Bytes::new()).await;
+        });
+    }
+    let started = Instant::now();
+    while running.house.log.policy_calls.load(Ordering::SeqCst) < many {
+        assert!(started.elapsed() < Duration::from_secs(60), "not all have come");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    calls
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_who_call_the_port_themselves_are_waited_for_and_services_are_not() {
+    let running = running(QUICK).await;
+    running.house.log.policy_silent.store(1, Ordering::SeqCst);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let many = u32::try_from(cores * 8 + 4).expect("few");
+    let services = crowd(&running, &running.house.service_token("order"), many).await;
+    assert!(!ctx::foreground::is_busy(), "services can wait");
+    drop(services);
+    let people = crowd(&running, &running.house.token(&[Role::Csr]), many).await;
+    assert!(ctx::foreground::is_busy(), "people cannot");
+    drop(people);
+    let started = Instant::now();
+    while ctx::foreground::is_busy() {
+        assert!(started.elapsed() < Duration::from_secs(60), "they have left");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     running.stop().await;
 }
 

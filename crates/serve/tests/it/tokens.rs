@@ -215,3 +215,20 @@ async fn a_verified_token_is_remembered_but_not_beyond_its_end() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
+
+#[tokio::test]
+async fn a_good_token_is_not_called_bad_while_the_keys_cannot_be_loaded() {
+    let house = House::new();
+    house.log.keys_away.store(1, Ordering::SeqCst);
+    let token = bearer(&house.token(&[Role::Csr]));
+    let said = house.call(GET_POLICY, &[("authorization", &token)]).await;
+    assert_eq!((said.code, said.reason.as_str()), (Code::Unavailable, "KEYS_AWAY"), "ask again, do not log in again");
+    let bad = house.call(GET_POLICY, &[("authorization", "Bearer garbage")]).await;
+    assert_eq!(bad.reason, "TOKEN_INVALID", "this one needs no key to be seen through");
+    house.log.keys_away.store(0, Ordering::SeqCst);
+    let started = std::time::Instant::now();
+    while house.call(GET_POLICY, &[("authorization", &token)]).await.code != Code::Ok {
+        assert!(started.elapsed() < Duration::from_secs(60), "identity is back");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

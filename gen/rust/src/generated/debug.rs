@@ -13,6 +13,7 @@ impl fmt::Debug for crate::pb::ordermesh::common::v1::Address {
             .field("region", &self.region)
             .field("postal_code", &mask::redact(&self.postal_code))
             .field("country_code", &self.country_code)
+            .field("sealed", &mask::REDACTED)
             .finish()
     }
 }
@@ -302,6 +303,17 @@ impl fmt::Debug for crate::pb::ordermesh::order::v1::RateOrderRequest {
     }
 }
 
+impl fmt::Debug for crate::pb::ordermesh::order::v1::RetryPaymentRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RetryPaymentRequest")
+            .field("order_id", &self.order_id)
+            .field("payment_method", &mask::last4(&self.payment_method))
+            .field("reason", &self.reason)
+            .field("etag", &self.etag)
+            .finish()
+    }
+}
+
 impl fmt::Debug for crate::pb::ordermesh::order::v1::Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscription")
@@ -324,6 +336,7 @@ impl fmt::Debug for crate::pb::ordermesh::order::v1::Subscription {
             .field("create_time", &self.create_time)
             .field("update_time", &self.update_time)
             .field("etag", &self.etag)
+            .field("sealed", &mask::REDACTED)
             .finish()
     }
 }
@@ -365,6 +378,7 @@ impl fmt::Debug for crate::pb::ordermesh::payment::v1::AuthorizePaymentRequest {
             .field("capture_now", &self.capture_now)
             .field("challenge", &self.challenge)
             .field("mandate", &self.mandate)
+            .field("round", &self.round)
             .finish()
     }
 }
@@ -380,6 +394,7 @@ impl fmt::Debug for crate::pb::ordermesh::payment::v1::EvaluateRiskRequest {
             .field("client_ip", &mask::redact(&self.client_ip))
             .field("shipping_address", &self.shipping_address)
             .field("policy", &self.policy)
+            .field("round", &self.round)
             .finish()
     }
 }

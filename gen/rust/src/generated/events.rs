@@ -29,14 +29,16 @@ pub static EVENTS: &[EventPolicy] = &[
     EventPolicy { type_name: "ordermesh.inventory.v1.StockReservationResized", topic: "inventory.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.inventory.v1.StockReserved", topic: "inventory.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.inventory.v1.StockTransferred", topic: "inventory.v1", key_field: "sku", consumers: &[] },
-    EventPolicy { type_name: "ordermesh.order.v1.OrderCancelled", topic: "order.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.notification.v1.NotificationFailed", topic: "notification.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.notification.v1.NotificationSent", topic: "notification.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.order.v1.OrderCancelled", topic: "order.v1", key_field: "order_id", consumers: &["notification"] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderChangeApplied", topic: "order.v1", key_field: "order_id", consumers: &["order"] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderChangeConfirmed", topic: "order.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderChangeDeclined", topic: "order.v1", key_field: "order_id", consumers: &["order"] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderChangeRequested", topic: "order.v1", key_field: "order_id", consumers: &[] },
-    EventPolicy { type_name: "ordermesh.order.v1.OrderConfirmed", topic: "order.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.order.v1.OrderConfirmed", topic: "order.v1", key_field: "order_id", consumers: &["notification"] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderCreated", topic: "order.v1", key_field: "order_id", consumers: &[] },
-    EventPolicy { type_name: "ordermesh.order.v1.OrderDelivered", topic: "order.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.order.v1.OrderDelivered", topic: "order.v1", key_field: "order_id", consumers: &["inventory", "notification"] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderDrafted", topic: "order.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderFailed", topic: "order.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderHeld", topic: "order.v1", key_field: "order_id", consumers: &[] },
@@ -48,10 +50,11 @@ pub static EVENTS: &[EventPolicy] = &[
     EventPolicy { type_name: "ordermesh.order.v1.OrderPaymentCaptured", topic: "order.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderPaymentCompleted", topic: "order.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderPaymentFailed", topic: "order.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.order.v1.OrderPaymentRetried", topic: "order.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderRated", topic: "order.v1", key_field: "order_id", consumers: &[] },
-    EventPolicy { type_name: "ordermesh.order.v1.OrderRefunded", topic: "order.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.order.v1.OrderRefunded", topic: "order.v1", key_field: "order_id", consumers: &["notification"] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderReleased", topic: "order.v1", key_field: "order_id", consumers: &[] },
-    EventPolicy { type_name: "ordermesh.order.v1.OrderShipped", topic: "order.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.order.v1.OrderShipped", topic: "order.v1", key_field: "order_id", consumers: &["notification"] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderStatusChanged", topic: "order.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderUpdated", topic: "order.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.order.v1.SagaDecided", topic: "order.v1", key_field: "saga_id", consumers: &[] },
@@ -68,7 +71,7 @@ pub static EVENTS: &[EventPolicy] = &[
     EventPolicy { type_name: "ordermesh.payment.v1.PaymentAuthorized", topic: "payment.v1", key_field: "order_id", consumers: &["order"] },
     EventPolicy { type_name: "ordermesh.payment.v1.PaymentCaptured", topic: "payment.v1", key_field: "order_id", consumers: &["order"] },
     EventPolicy { type_name: "ordermesh.payment.v1.PaymentDeclined", topic: "payment.v1", key_field: "order_id", consumers: &["order"] },
-    EventPolicy { type_name: "ordermesh.payment.v1.PaymentMarkedPaid", topic: "payment.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.payment.v1.PaymentMarkedPaid", topic: "payment.v1", key_field: "order_id", consumers: &["order"] },
     EventPolicy { type_name: "ordermesh.payment.v1.PaymentVoided", topic: "payment.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.payment.v1.RefundSucceeded", topic: "payment.v1", key_field: "order_id", consumers: &["order"] },
     EventPolicy { type_name: "ordermesh.payment.v1.RiskReviewOpened", topic: "payment.v1", key_field: "order_id", consumers: &[] },
@@ -339,6 +342,26 @@ impl Event for crate::pb::ordermesh::inventory::v1::StockTransferred {
     }
 }
 
+impl Event for crate::pb::ordermesh::notification::v1::NotificationFailed {
+    const TYPE: &'static str = "ordermesh.notification.v1.NotificationFailed";
+    const NAME: &'static str = "NotificationFailed";
+    const TOPIC: &'static str = "notification.v1";
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+}
+
+impl Event for crate::pb::ordermesh::notification::v1::NotificationSent {
+    const TYPE: &'static str = "ordermesh.notification.v1.NotificationSent";
+    const NAME: &'static str = "NotificationSent";
+    const TOPIC: &'static str = "notification.v1";
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+}
+
 impl Event for crate::pb::ordermesh::order::v1::OrderCancelled {
     const TYPE: &'static str = "ordermesh.order.v1.OrderCancelled";
     const NAME: &'static str = "OrderCancelled";
@@ -522,6 +545,16 @@ impl Event for crate::pb::ordermesh::order::v1::OrderPaymentCompleted {
 impl Event for crate::pb::ordermesh::order::v1::OrderPaymentFailed {
     const TYPE: &'static str = "ordermesh.order.v1.OrderPaymentFailed";
     const NAME: &'static str = "OrderPaymentFailed";
+    const TOPIC: &'static str = "order.v1";
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+}
+
+impl Event for crate::pb::ordermesh::order::v1::OrderPaymentRetried {
+    const TYPE: &'static str = "ordermesh.order.v1.OrderPaymentRetried";
+    const NAME: &'static str = "OrderPaymentRetried";
     const TOPIC: &'static str = "order.v1";
 
     fn key(&self) -> &str {

@@ -25,6 +25,11 @@ pub mod ordermesh {
             include!("ordermesh.inventory.v1.rs");
         }
     }
+    pub mod notification {
+        pub mod v1 {
+            include!("ordermesh.notification.v1.rs");
+        }
+    }
     pub mod options {
         pub mod v1 {
             include!("ordermesh.options.v1.rs");

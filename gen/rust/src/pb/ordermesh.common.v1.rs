@@ -34,6 +34,10 @@ pub struct Address {
     /// ISO 3166-1 alpha-2 code, upper case.
     #[prost(string, tag = "7")]
     pub country_code: ::prost::alloc::string::String,
+    /// Recipient, lines and postal code, sealed. Set only in events and stored copies, instead of those fields, and opens
+    /// only in the service that stored the address; refused in requests and never in answers.
+    #[prost(bytes = "bytes", optional, tag = "8")]
+    pub sealed: ::core::option::Option<::prost::bytes::Bytes>,
 }
 /// Who did something.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

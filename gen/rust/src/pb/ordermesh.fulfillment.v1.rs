@@ -30,7 +30,7 @@ pub struct Fulfillment {
     /// What is picked.
     #[prost(message, repeated, tag = "5")]
     pub lines: ::prost::alloc::vec::Vec<FulfillmentLine>,
-    /// Where it goes.
+    /// Where it goes; never in events (PAY-12).
     #[prost(message, optional, tag = "6")]
     pub ship_to: ::core::option::Option<super::super::common::v1::Address>,
     /// STANDARD, EXPRESS or OVERNIGHT.
@@ -149,7 +149,7 @@ pub struct FulfillmentPacked {
     /// The fulfillment.
     #[prost(string, tag = "2")]
     pub fulfillment_id: ::prost::alloc::string::String,
-    /// All of it.
+    /// All of it but the address, which GetFulfillment tells (PAY-12).
     #[prost(message, optional, tag = "3")]
     pub fulfillment: ::core::option::Option<Fulfillment>,
 }

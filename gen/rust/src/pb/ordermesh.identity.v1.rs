@@ -511,7 +511,7 @@ pub mod customer_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// GetCustomer returns a user to a service that must know whether he may buy (ORD-22).
+        /// GetCustomer returns a user to a service that must know whether he may buy (ORD-22), or where to write to him (NOT-01).
         pub async fn get_customer(
             &mut self,
             request: impl tonic::IntoRequest<super::GetCustomerRequest>,
@@ -580,7 +580,7 @@ pub mod customer_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with CustomerServiceServer.
     #[async_trait]
     pub trait CustomerService: std::marker::Send + std::marker::Sync + 'static {
-        /// GetCustomer returns a user to a service that must know whether he may buy (ORD-22).
+        /// GetCustomer returns a user to a service that must know whether he may buy (ORD-22), or where to write to him (NOT-01).
         async fn get_customer(
             &self,
             request: tonic::Request<super::GetCustomerRequest>,

@@ -1363,6 +1363,9 @@ pub struct ReserveStockRequest {
     /// One SKU may come from several warehouses when none has it all.
     #[prost(bool, tag = "4")]
     pub split: bool,
+    /// Which round of paying the order this belongs to: 1 since it was placed, one more with every RetryPayment; 0 means 1. A later round reserves anew what an earlier one gave back; an earlier one is FAILED_PRECONDITION RESERVATION_RELEASED from then on.
+    #[prost(int32, tag = "5")]
+    pub round: i32,
 }
 /// Request of ConfirmReservation.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1377,6 +1380,9 @@ pub struct ReleaseReservationRequest {
     /// The order.
     #[prost(string, tag = "1")]
     pub order_id: ::prost::alloc::string::String,
+    /// Which round of paying the order this belongs to: 1 since it was placed, one more with every RetryPayment; 0 means 1. What a later round set aside stays.
+    #[prost(int32, tag = "2")]
+    pub round: i32,
 }
 /// Request of ConsumeReservation.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -79,6 +79,15 @@ pub struct PaymentSummary {
     /// Given back so far.
     #[prost(message, optional, tag = "6")]
     pub refunded: ::core::option::Option<super::super::common::v1::Money>,
+    /// Which round of paying this is: one more with every RetryPayment; 0 means 1.
+    #[prost(int32, tag = "7")]
+    pub round: i32,
+    /// How often RetryPayment may still be called, once the payment has failed.
+    #[prost(int32, tag = "8")]
+    pub retries_left: i32,
+    /// Until when it may be called; none before the payment failed.
+    #[prost(message, optional, tag = "9")]
+    pub retry_until: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// A parcel of an order.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1452,7 +1461,7 @@ pub mod order_change_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
-/// An order was placed; all its prices are fixed from here.
+/// An order was placed; all its prices are fixed from here. In this and every other event what people wrote or where they live is sealed: it opens only in the service of orders, and OrderService tells it to who may know.
 #[derive(Clone, PartialEq, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct OrderCreated {
@@ -1480,7 +1489,7 @@ pub struct OrderCreated {
     /// STANDARD, EXPRESS or OVERNIGHT.
     #[prost(string, tag = "8")]
     pub shipping_service: ::prost::alloc::string::String,
-    /// Provider's token of the payment method.
+    /// Provider's token of the payment method; only in events of before PAY-12, now the saga alone keeps it, sealed.
     #[prost(string, tag = "9")]
     pub payment_method: ::prost::alloc::string::String,
     /// Customer's remark.
@@ -1582,6 +1591,25 @@ pub struct OrderPaymentFailed {
     /// Why, such as "insufficient_funds".
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
+    /// When.
+    #[prost(message, optional, tag = "3")]
+    pub fail_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Somebody wants an order paid whose payment failed (PAY-18); who is in the event's actor.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OrderPaymentRetried {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// The round of paying that begins.
+    #[prost(int32, tag = "2")]
+    pub round: i32,
+    /// Why, where somebody said it.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// The money came outside of any provider, so that this is none of the retries that may be asked for.
+    #[prost(bool, tag = "4")]
+    pub marked_paid: bool,
 }
 /// Money of a shipment was captured.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1599,6 +1627,9 @@ pub struct OrderConfirmed {
     /// The order.
     #[prost(string, tag = "1")]
     pub order_id: ::prost::alloc::string::String,
+    /// The user who bought.
+    #[prost(string, tag = "2")]
+    pub customer_id: ::prost::alloc::string::String,
 }
 /// A parcel left; ends with every unit shipped or not.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1612,6 +1643,9 @@ pub struct OrderShipped {
     /// Units in it, by line.
     #[prost(message, repeated, tag = "3")]
     pub lines: ::prost::alloc::vec::Vec<LineQuantity>,
+    /// The user who bought.
+    #[prost(string, tag = "4")]
+    pub customer_id: ::prost::alloc::string::String,
 }
 /// A parcel arrived.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1625,6 +1659,9 @@ pub struct OrderDelivered {
     /// Units in it, by line.
     #[prost(message, repeated, tag = "3")]
     pub lines: ::prost::alloc::vec::Vec<LineQuantity>,
+    /// The user who bought.
+    #[prost(string, tag = "4")]
+    pub customer_id: ::prost::alloc::string::String,
 }
 /// The order was cancelled.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1635,6 +1672,9 @@ pub struct OrderCancelled {
     /// Why.
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
+    /// The user who bought.
+    #[prost(string, tag = "3")]
+    pub customer_id: ::prost::alloc::string::String,
 }
 /// The order could not be fulfilled.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1792,6 +1832,9 @@ pub struct OrderRefunded {
     /// Given back so far, over all refunds.
     #[prost(message, optional, tag = "2")]
     pub refunded: ::core::option::Option<super::super::common::v1::Money>,
+    /// The user who bought.
+    #[prost(string, tag = "3")]
+    pub customer_id: ::prost::alloc::string::String,
 }
 /// Units of one line.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2246,6 +2289,23 @@ pub struct PlaceOrderRequest {
     #[prost(message, optional, tag = "3")]
     pub expected_total: ::core::option::Option<super::super::common::v1::Money>,
     /// Version the change is based on; empty = whatever it is.
+    #[prost(string, tag = "4")]
+    pub etag: ::prost::alloc::string::String,
+}
+/// Request of RetryPayment.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct RetryPaymentRequest {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// Provider's token of the payment method, never a card number (PAY-05); staff may leave it empty for the one that was used last.
+    #[prost(string, tag = "2")]
+    pub payment_method: ::prost::alloc::string::String,
+    /// Why, at most 200 characters; staff must say it.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// Version the decision is based on; empty = whatever it is.
     #[prost(string, tag = "4")]
     pub etag: ::prost::alloc::string::String,
 }
@@ -2718,6 +2778,30 @@ pub mod order_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// RetryPayment lets an order whose payment failed be paid again, at its own prices: stock is set aside anew and the bank asked anew (PAY-18). The customer names a payment method; staff say why and may leave the method as it was. At most 3 times, within 24 hours of the first failure: behind that it is FAILED_PRECONDITION PAYMENT_RETRIES_EXHAUSTED or PAYMENT_RETRY_TOO_LATE. In another state it is FAILED_PRECONDITION ORDER_STATE_FORBIDS; while what failed is still being undone, UNAVAILABLE PAYMENT_UNDO_PENDING.
+        pub async fn retry_payment(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RetryPaymentRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ordermesh.order.v1.OrderService/RetryPayment",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("ordermesh.order.v1.OrderService", "RetryPayment"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// AddOrderItem adds a line to a draft and prices it anew (ORD-05). One of an order that is paid is a change that is confirmed at once (OrderChangeService): the line appears when stock and money are held. Once a warehouse has been asked it is FAILED_PRECONDITION ORDER_STATE_FORBIDS (ORD-16).
         pub async fn add_order_item(
             &mut self,
@@ -3005,6 +3089,11 @@ pub mod order_service_server {
         async fn place_order(
             &self,
             request: tonic::Request<super::PlaceOrderRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
+        /// RetryPayment lets an order whose payment failed be paid again, at its own prices: stock is set aside anew and the bank asked anew (PAY-18). The customer names a payment method; staff say why and may leave the method as it was. At most 3 times, within 24 hours of the first failure: behind that it is FAILED_PRECONDITION PAYMENT_RETRIES_EXHAUSTED or PAYMENT_RETRY_TOO_LATE. In another state it is FAILED_PRECONDITION ORDER_STATE_FORBIDS; while what failed is still being undone, UNAVAILABLE PAYMENT_UNDO_PENDING.
+        async fn retry_payment(
+            &self,
+            request: tonic::Request<super::RetryPaymentRequest>,
         ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
         /// AddOrderItem adds a line to a draft and prices it anew (ORD-05). One of an order that is paid is a change that is confirmed at once (OrderChangeService): the line appears when stock and money are held. Once a warehouse has been asked it is FAILED_PRECONDITION ORDER_STATE_FORBIDS (ORD-16).
         async fn add_order_item(
@@ -3350,6 +3439,51 @@ pub mod order_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PlaceOrderSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ordermesh.order.v1.OrderService/RetryPayment" => {
+                    #[allow(non_camel_case_types)]
+                    struct RetryPaymentSvc<T: OrderService>(pub Arc<T>);
+                    impl<
+                        T: OrderService,
+                    > tonic::server::UnaryService<super::RetryPaymentRequest>
+                    for RetryPaymentSvc<T> {
+                        type Response = super::Order;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RetryPaymentRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OrderService>::retry_payment(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RetryPaymentSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -4777,7 +4911,7 @@ pub struct SagaDecided {
 /// Request of GetSaga.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetSagaRequest {
-    /// The order, or the id of a saga of its own ("sag\_" and 32 hex digits).
+    /// The order, or the id of a saga of its own ("sag\_" and 32 hex digits). An order that was paid again has a saga per round of paying: its own id gives the latest, "sag\_" with the same digits the first.
     #[prost(string, tag = "1")]
     pub order_id: ::prost::alloc::string::String,
 }
@@ -5750,6 +5884,9 @@ pub struct Subscription {
     /// Version for If-Match.
     #[prost(string, tag = "19")]
     pub etag: ::prost::alloc::string::String,
+    /// Address, payment method and mandate, sealed. Set only in stored copies, instead of those fields, and never in answers.
+    #[prost(bytes = "bytes", optional, tag = "20")]
+    pub sealed: ::core::option::Option<::prost::bytes::Bytes>,
 }
 /// Request of CreateSubscription.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -24,6 +24,9 @@ pub struct RiskReviewResolved {
     /// What was said.
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
+    /// Which round of paying the order it belongs to.
+    #[prost(int32, tag = "4")]
+    pub round: i32,
 }
 /// Something that raised a score.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -71,6 +74,9 @@ pub struct RiskAssessment {
     /// When the review ended.
     #[prost(message, optional, tag = "11")]
     pub review_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Which round of paying the order it was judged in, from 1.
+    #[prost(int32, tag = "12")]
+    pub round: i32,
 }
 /// Request of EvaluateRisk.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -100,6 +106,9 @@ pub struct EvaluateRiskRequest {
     /// What the tenant decided about risk; none = the seeds' figures.
     #[prost(message, optional, tag = "8")]
     pub policy: ::core::option::Option<super::super::identity::v1::RiskPolicy>,
+    /// Which round of paying the order this belongs to: 1 since it was placed, one more with every RetryPayment; 0 means 1.
+    #[prost(int32, tag = "9")]
+    pub round: i32,
 }
 /// Request of CloseReview.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -121,7 +130,7 @@ pub struct ListRiskAssessmentsRequest {
 /// What was decided about an order's risk.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListRiskAssessmentsResponse {
-    /// Oldest first; one per stage.
+    /// Oldest first; one per round of paying and stage.
     #[prost(message, repeated, tag = "1")]
     pub assessments: ::prost::alloc::vec::Vec<RiskAssessment>,
 }
@@ -376,7 +385,7 @@ pub mod fraud_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// EvaluateRisk judges an order once per stage: the same order again returns the same decision and where its review stands (FRD-03, FRD-04).
+        /// EvaluateRisk judges an order once per round of paying and stage: the same order again returns the same decision and where its review stands (FRD-03, FRD-04).
         pub async fn evaluate_risk(
             &mut self,
             request: impl tonic::IntoRequest<super::EvaluateRiskRequest>,
@@ -547,7 +556,7 @@ pub mod fraud_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with FraudServiceServer.
     #[async_trait]
     pub trait FraudService: std::marker::Send + std::marker::Sync + 'static {
-        /// EvaluateRisk judges an order once per stage: the same order again returns the same decision and where its review stands (FRD-03, FRD-04).
+        /// EvaluateRisk judges an order once per round of paying and stage: the same order again returns the same decision and where its review stands (FRD-03, FRD-04).
         async fn evaluate_risk(
             &self,
             request: tonic::Request<super::EvaluateRiskRequest>,
@@ -1036,6 +1045,9 @@ pub struct Payment {
     /// What the bank said of the security code, which is never kept itself: PASS, FAIL, UNAVAILABLE or empty (FRD-02).
     #[prost(string, tag = "21")]
     pub cvv_result: ::prost::alloc::string::String,
+    /// Which round of paying the order it belongs to, from 1; each has a payment of its own.
+    #[prost(int32, tag = "22")]
+    pub round: i32,
 }
 /// Money that is given back.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1232,6 +1244,9 @@ pub struct PaymentAuthorized {
     /// How much.
     #[prost(message, optional, tag = "3")]
     pub amount: ::core::option::Option<super::super::common::v1::Money>,
+    /// Which round of paying the order it belongs to.
+    #[prost(int32, tag = "4")]
+    pub round: i32,
 }
 /// The provider refused.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1245,6 +1260,9 @@ pub struct PaymentDeclined {
     /// Why, such as "insufficient_funds".
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
+    /// Which round of paying the order it belongs to.
+    #[prost(int32, tag = "4")]
+    pub round: i32,
 }
 /// Money of a shipment was taken.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1264,6 +1282,9 @@ pub struct PaymentCaptured {
     /// The shipment.
     #[prost(string, tag = "5")]
     pub shipment_id: ::prost::alloc::string::String,
+    /// Which round of paying the order it belongs to.
+    #[prost(int32, tag = "6")]
+    pub round: i32,
 }
 /// The hold was let go.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1293,6 +1314,9 @@ pub struct RefundSucceeded {
     /// How much.
     #[prost(message, optional, tag = "4")]
     pub amount: ::core::option::Option<super::super::common::v1::Money>,
+    /// Which round of paying the order it belongs to.
+    #[prost(int32, tag = "5")]
+    pub round: i32,
 }
 /// More money is held.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1322,6 +1346,9 @@ pub struct AuthorizationExpiring {
     /// When it ends.
     #[prost(message, optional, tag = "4")]
     pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Which round of paying the order it belongs to.
+    #[prost(int32, tag = "5")]
+    pub round: i32,
 }
 /// The hold ended without being captured whole (PAY-02).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1335,6 +1362,9 @@ pub struct AuthorizationExpired {
     /// Was held.
     #[prost(message, optional, tag = "3")]
     pub amount: ::core::option::Option<super::super::common::v1::Money>,
+    /// Which round of paying the order it belongs to.
+    #[prost(int32, tag = "4")]
+    pub round: i32,
 }
 /// Staff confirmed that the money came outside of any provider (PAY-18).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1400,7 +1430,7 @@ pub struct ChargebackClosed {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct AuthorizePaymentRequest {
-    /// The order; one payment per order.
+    /// The order; one payment per order and round.
     #[prost(string, tag = "1")]
     pub order_id: ::prost::alloc::string::String,
     /// How much, above zero.
@@ -1421,6 +1451,9 @@ pub struct AuthorizePaymentRequest {
     /// Reference of the customer's mandate for charges while he is away, such as a subscription's renewal (PAY-19); empty when he is there. Such a charge is never challenged: a bank that wants to ask him declines it with "authentication_required".
     #[prost(string, tag = "11")]
     pub mandate: ::prost::alloc::string::String,
+    /// Which round of paying the order this belongs to: 1 since it was placed, one more with every RetryPayment; 0 means 1. Whatever an earlier round turns out to hold is let go; one whose money came outside of the providers pays for this round too.
+    #[prost(int32, tag = "12")]
+    pub round: i32,
 }
 /// Request of InquirePayment.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1428,6 +1461,9 @@ pub struct InquirePaymentRequest {
     /// The order.
     #[prost(string, tag = "1")]
     pub order_id: ::prost::alloc::string::String,
+    /// Which round of paying the order this belongs to: 1 since it was placed, one more with every RetryPayment; 0 means 1.
+    #[prost(int32, tag = "2")]
+    pub round: i32,
 }
 /// Request of CapturePayment.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1451,6 +1487,9 @@ pub struct VoidPaymentRequest {
     /// The order.
     #[prost(string, tag = "1")]
     pub order_id: ::prost::alloc::string::String,
+    /// Which round of paying the order this belongs to: 1 since it was placed, one more with every RetryPayment; 0 means 1. Later rounds keep what they hold.
+    #[prost(int32, tag = "2")]
+    pub round: i32,
 }
 /// Request of RefundPayment.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -14,7 +14,7 @@ use crate::commands::cancel::Cancel;
 use crate::commands::create::Create;
 use crate::commands::ship::Ship;
 use crate::model::{Address, Amount, Body, Fulfillment, Line};
-use crate::queries::list::{List, Page};
+use crate::queries::list::List;
 use crate::state::State;
 
 /// Order lines of one fulfillment; an order has no more.
@@ -58,7 +58,6 @@ pub(crate) fn create(request: pb::CreateFulfillmentRequest, ctx: &Ctx) -> Result
     };
     let body = Body {
         lines,
-        ship_to,
         shipping_service: request.shipping_service,
         capture,
         final_capture: request.final_capture,
@@ -66,7 +65,7 @@ pub(crate) fn create(request: pb::CreateFulfillmentRequest, ctx: &Ctx) -> Result
         correlation_id: ctx.cause.correlation_id.clone(),
         traceparent: ctx.cause.traceparent.clone(),
     };
-    Ok(Create { order, warehouse: request.warehouse, revision: request.revision, body })
+    Ok(Create { order, warehouse: request.warehouse, revision: request.revision, body, ship_to })
 }
 
 pub(crate) fn cancel(request: &pb::CancelFulfillmentRequest) -> Result<Cancel, Fault> {
@@ -105,6 +104,9 @@ fn address(address: Option<common::Address>, wrong: &mut Violations) -> Option<A
         wrong.add("ship_to", "REQUIRED", "must be given");
         return None;
     };
+    if address.sealed.is_some() {
+        wrong.add("ship_to.sealed", "SEALED_ADDRESS", "an address is sent as it is, not sealed");
+    }
     let texts = [
         ("ship_to.recipient", &address.recipient, 1, 200),
         ("ship_to.line1", &address.line1, 1, 200),
@@ -125,7 +127,7 @@ fn address(address: Option<common::Address>, wrong: &mut Violations) -> Option<A
             wrong.add(field, "CONTROL_CHARACTER", "must have no control characters");
         }
     }
-    let common::Address { recipient, line1, line2, city, region, postal_code, country_code } = address;
+    let common::Address { recipient, line1, line2, city, region, postal_code, country_code, .. } = address;
     Some(Address { recipient, line1, line2, city, region, postal_code, country_code })
 }
 
@@ -170,16 +172,9 @@ pub(crate) fn list(request: pb::ListFulfillmentsRequest) -> Result<List, Fault> 
     Ok(List { size, token: request.page_token, order })
 }
 
-pub(crate) fn page(page: Page) -> pb::ListFulfillmentsResponse {
-    pb::ListFulfillmentsResponse {
-        fulfillments: page.work.iter().map(fulfillment).collect(),
-        next_page_token: page.next,
-    }
-}
-
-pub(crate) fn fulfillment(work: &Fulfillment) -> pb::Fulfillment {
+/// `ship_to` is the opened address, or none where nobody may see it.
+pub(crate) fn fulfillment(work: &Fulfillment, ship_to: Option<Address>) -> pb::Fulfillment {
     let body = &work.body;
-    let to = body.ship_to.clone();
     pb::Fulfillment {
         id: work.id().to_string(),
         order_id: work.order().to_string(),
@@ -190,7 +185,7 @@ pub(crate) fn fulfillment(work: &Fulfillment) -> pb::Fulfillment {
             .iter()
             .map(|line| pb::FulfillmentLine { line: line.line, sku: line.sku.clone(), quantity: line.quantity })
             .collect(),
-        ship_to: Some(common::Address {
+        ship_to: ship_to.map(|to| common::Address {
             recipient: to.recipient,
             line1: to.line1,
             line2: to.line2,
@@ -198,6 +193,7 @@ pub(crate) fn fulfillment(work: &Fulfillment) -> pb::Fulfillment {
             region: to.region,
             postal_code: to.postal_code,
             country_code: to.country_code,
+            ..common::Address::default()
         }),
         shipping_service: body.shipping_service.clone(),
         capture_amount: Some(common::Money {

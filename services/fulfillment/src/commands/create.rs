@@ -4,7 +4,7 @@ use ids::{FulfillmentId, OrderId};
 
 use super::cancelled;
 use crate::events;
-use crate::model::{Body, Fulfillment};
+use crate::model::{Address, Body, Fulfillment};
 use crate::mount::App;
 use crate::state::State;
 use crate::store::{Intent, Move};
@@ -17,6 +17,7 @@ pub(crate) struct Create {
     /// 0 for the first; a higher one takes the place of work that was cancelled.
     pub revision: i32,
     pub body: Body,
+    pub ship_to: Address,
 }
 
 /// Stores the work of a warehouse for an order and submits it (FUL-01).
@@ -42,12 +43,8 @@ pub(crate) async fn run(app: &App, ctx: &Ctx, command: Create) -> Result<Fulfill
 }
 
 async fn submit(app: &App, ctx: &Ctx, work: Fulfillment) -> Result<Fulfillment, Fault> {
-    let order = Order {
-        reference: work.id(),
-        warehouse: &work.warehouse,
-        lines: &work.body.lines,
-        ship_to: &work.body.ship_to,
-    };
+    let ship_to = app.store.address(ctx.tenant, &work).await?;
+    let order = Order { reference: work.id(), warehouse: &work.warehouse, lines: &work.body.lines, ship_to: &ship_to };
     let wms_order_id = match app.wms.create(ctx, &order).await {
         Ok(wms_order_id) => wms_order_id,
         Err(WmsError::Refused { refusal: Refusal::OrderCancelled, .. }) => {

@@ -4,6 +4,7 @@ mod cancel;
 mod create;
 mod poll;
 mod recall;
+mod sealed;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 use serve::page::Pages;
 use simulators::{Config, Simulators};
 use testkit::Db;
+use vault::{Master, Vault};
 
 use crate::commands::cancel::Cancel;
 use crate::commands::create::Create;
@@ -35,6 +37,7 @@ struct World {
     sims: Simulators,
     app: App,
     http: resilience::Http,
+    vault: Vault,
 }
 
 #[derive(QueryableByName)]
@@ -52,13 +55,14 @@ impl World {
     async fn start(speed: f64) -> anyhow::Result<Self> {
         let db = Db::fresh("fulfillment", crate::MIGRATIONS).await?;
         let sims = Simulators::start(Config { speed, ..Config::default() }).await?;
+        let vault = vault(&db)?;
         let app = App {
-            store: Store::new(db.pg("fulfillment")),
+            store: Store::new(db.pg("fulfillment"), vault.clone()),
             wms: Wms::new(&format!("http://{}/wms", sims.wms))?,
             pages: Pages::new(&"k".repeat(32).into()),
         };
         let http = resilience::Http::new("sim", &format!("http://{}", sims.wms), Duration::from_secs(5))?;
-        Ok(Self { db, sims, app, http })
+        Ok(Self { db, sims, app, http, vault })
     }
 
     fn poller(&self) -> Poller {
@@ -104,6 +108,11 @@ impl World {
     }
 }
 
+/// As another process has it: it has read no keys yet.
+fn vault(db: &Db) -> anyhow::Result<Vault> {
+    Ok(Vault::new(db.pg("fulfillment"), Master::read(&"5a".repeat(32).into())?))
+}
+
 fn ctx_of(tenant: TenantId) -> Ctx {
     let cause = Cause { correlation_id: "story".into(), causation_id: "test".into(), traceparent: None };
     Ctx::service("order", tenant, cause, Timestamp::now())
@@ -112,15 +121,6 @@ fn ctx_of(tenant: TenantId) -> Ctx {
 fn wish(order: OrderId, warehouse: &str) -> Create {
     let body = Body {
         lines: vec![Line { line: 1, sku: "SKU-1".into(), quantity: 2 }],
-        ship_to: Address {
-            recipient: "Ada <Lovelace> & Co".into(),
-            line1: "1 Main St".into(),
-            line2: String::new(),
-            city: "London".into(),
-            region: String::new(),
-            postal_code: String::new(),
-            country_code: "GB".into(),
-        },
         shipping_service: "STANDARD".into(),
         capture: Amount { currency: "USD".into(), minor: 1999 },
         final_capture: true,
@@ -128,7 +128,16 @@ fn wish(order: OrderId, warehouse: &str) -> Create {
         correlation_id: "story".into(),
         traceparent: None,
     };
-    Create { order, warehouse: warehouse.to_owned(), revision: 0, body }
+    let ship_to = Address {
+        recipient: "Ada <Lovelace> & Co".into(),
+        line1: "1 Main St".into(),
+        line2: String::new(),
+        city: "London".into(),
+        region: String::new(),
+        postal_code: "W1A 1AA".into(),
+        country_code: "GB".into(),
+    };
+    Create { order, warehouse: warehouse.to_owned(), revision: 0, body, ship_to }
 }
 
 fn all(order: OrderId) -> Cancel {

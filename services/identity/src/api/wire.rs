@@ -17,6 +17,7 @@ use crate::logic::roles::PLATFORM;
 use crate::logic::sessions::{Login, Session};
 use crate::logic::tenants::{NewTenant, Tenant};
 use crate::logic::users::{NewUser, Standing, User, normalise};
+use crate::store::Row;
 
 pub use super::policy::update_policy;
 
@@ -192,6 +193,24 @@ pub fn get_tenant(request: pb::GetTenantRequest) -> Result<TenantId, Fault> {
 
 fn time(time: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
+}
+
+/// A stored user as a message that does not say who he is.
+pub fn nameless(row: &Row) -> pb::User {
+    pb::User {
+        id: row.id.to_string(),
+        roles: row.roles.iter().map(|role| role.as_str().to_owned()).collect(),
+        create_time: Some(time(row.created_at)),
+        blocked: row.blocked,
+        email_verified: row.email_verified,
+        ..pb::User::default()
+    }
+}
+
+/// A new user as a message, with who he is.
+pub fn named(nameless: pb::User, new: NewUser) -> pb::User {
+    let birth_date = new.birth_date.map(|date| date.to_string()).unwrap_or_default();
+    pb::User { email: new.email, display_name: new.display_name, birth_date, ..nameless }
 }
 
 /// A user as a message.

@@ -7,7 +7,7 @@ use futures::FutureExt;
 use serve::auth::SigningKey;
 use uuid::Uuid;
 
-use super::{ABOVE, Identity};
+use super::{ABOVE, Identity, seal};
 use crate::store::{self, StoredKey};
 
 /// How much longer than its tokens a former key is published: clocks differ, and a token may be cached.
@@ -23,7 +23,11 @@ impl Identity {
         if stored.is_empty() {
             return Ok(vec![self.signing_key().await?]);
         }
-        stored.iter().map(open).collect()
+        let mut keys = Vec::with_capacity(stored.len());
+        for key in &stored {
+            keys.push(self.open(key).await?);
+        }
+        Ok(keys)
     }
 
     /// Makes a new signing key; tokens of the former stay good until they expire.
@@ -32,7 +36,7 @@ impl Identity {
     /// Aborted KEY_ROTATED when somebody else does it at the same moment.
     pub async fn rotate_signing_key(&self) -> Result<SigningKey, Fault> {
         let former = self.signing_key_row().await?.generation;
-        let fresh = generate(former + 1);
+        let fresh = self.generate(former + 1).await?;
         let (key, until) = (fresh.clone(), self.token_ttl + GRACE);
         let added = self.pg.tx("identity.rotate_key", ABOVE, move |conn| {
             let key = key.clone();
@@ -48,7 +52,7 @@ impl Identity {
         if !added.await? {
             return Err(Fault::aborted("KEY_ROTATED", "the key was rotated at the same moment"));
         }
-        open(&fresh)
+        self.open(&fresh).await
     }
 
     /// The key that signs; made when there is none.
@@ -56,7 +60,7 @@ impl Identity {
     /// # Errors
     /// Of the database.
     pub(super) async fn signing_key(&self) -> Result<SigningKey, Fault> {
-        open(&self.signing_key_row().await?)
+        self.open(&self.signing_key_row().await?).await
     }
 
     async fn signing_key_row(&self) -> Result<StoredKey, Fault> {
@@ -64,7 +68,7 @@ impl Identity {
         if let Some(stored) = stored {
             return Ok(stored);
         }
-        let first = generate(1);
+        let first = self.generate(1).await?;
         let stored = self.pg.tx("identity.first_key", ABOVE, move |conn| {
             let first = first.clone();
             async move {
@@ -76,12 +80,14 @@ impl Identity {
         });
         stored.await?.ok_or_else(|| Fault::internal("no signing key after one was made"))
     }
-}
 
-fn generate(generation: i32) -> StoredKey {
-    StoredKey { generation, kid: Uuid::now_v7().simple().to_string(), pkcs8: SigningKey::generate() }
-}
+    async fn generate(&self, generation: i32) -> Result<StoredKey, Fault> {
+        let pkcs8 = seal::key(&self.vault, generation, &SigningKey::generate()).await?;
+        Ok(StoredKey { generation, kid: Uuid::now_v7().simple().to_string(), pkcs8 })
+    }
 
-fn open(stored: &StoredKey) -> Result<SigningKey, Fault> {
-    SigningKey::from_pkcs8(&stored.kid, &stored.pkcs8).map_err(Fault::internal)
+    async fn open(&self, stored: &StoredKey) -> Result<SigningKey, Fault> {
+        let pkcs8 = seal::open_key(&self.vault, stored.generation, &stored.pkcs8).await?;
+        SigningKey::from_pkcs8(&stored.kid, &pkcs8).map_err(Fault::internal)
+    }
 }

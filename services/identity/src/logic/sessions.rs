@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use serve::auth::Claims;
 
 use super::users::{User, normalise};
-use super::{ABOVE, Identity, passwords};
+use super::{ABOVE, Identity, passwords, seal};
 use crate::store;
 
 /// What somebody logs in with.
@@ -48,18 +48,19 @@ impl Identity {
         });
         // A tenant that is not there has no users: the second look costs the same and finds nobody.
         let tenant = tenant.await?.map_or(ABOVE, |tenant| tenant.id);
-        let email = normalise(&login.email);
+        let digest = seal::digest(&self.vault, tenant, &normalise(&login.email)).await?;
         let found = self.pg.read("identity.login.user", tenant, move |conn| {
-            let email = email.clone();
-            async move { store::user_by_email(conn, tenant, &email).await }.boxed()
+            let digest = digest.clone();
+            async move { store::user_by_email(conn, tenant, &digest).await }.boxed()
         });
-        let (user, stored) = found.await?.unzip();
+        let (row, stored) = found.await?.unzip();
         let right = passwords::verify(login.password, stored).await?;
-        let Some(user) = user.filter(|_| right) else {
+        let Some(row) = row.filter(|_| right) else {
             metrics::counter!("logins_total", "outcome" => "failed").increment(1);
             return Err(Fault::unauthenticated("LOGIN_FAILED", "tenant, e-mail or password is wrong"));
         };
         metrics::counter!("logins_total", "outcome" => "ok").increment(1);
+        let user = seal::open(&self.vault, tenant, row).await?;
         let claims = Claims::user(user.id, tenant, &user.roles, open.now, self.token_ttl);
         let token = self.signing_key().await?.sign(&claims)?;
         let expires_in_s = i32::try_from(self.token_ttl.as_secs()).unwrap_or(i32::MAX);

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use ctx::{Ctx, Open, Role};
 use fault::Fault;
 use futures::FutureExt;
-use ids::{TenantId, UserId};
+use ids::TenantId;
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::users::NewUser;
-use super::{ABOVE, Identity, Page, passwords};
-use crate::store;
+use super::{ABOVE, Identity, Page, passwords, seal};
+use crate::store::{self, NewRow};
 
 const LIST: &[u8] = b"tenants";
 
@@ -51,7 +51,9 @@ impl Identity {
     pub async fn create_tenant(&self, open: Open, new: NewTenant) -> Result<Tenant, Fault> {
         let hash = passwords::hash(new.password.clone()).await?;
         let tenant = TenantId::new();
-        let (ctx, arguments) = (open.in_tenant(tenant), Arc::new((new, hash)));
+        // A slug that is taken leaves a key that seals nothing.
+        let admin = seal::person(&self.vault, tenant, &new.admin, hash).await?;
+        let (ctx, arguments) = (open.in_tenant(tenant), Arc::new((new, admin)));
         let opened = self.pg.tx("identity.create_tenant", tenant, move |conn| {
             let (ctx, arguments) = (ctx.clone(), Arc::clone(&arguments));
             async move { create(conn, &ctx, &arguments.0, &arguments.1).await }.boxed()
@@ -89,11 +91,11 @@ impl Identity {
     }
 }
 
-async fn create(conn: &mut pg::Conn, ctx: &Ctx, new: &NewTenant, hash: &str) -> Result<Tenant, pg::Error> {
+async fn create(conn: &mut pg::Conn, ctx: &Ctx, new: &NewTenant, admin: &NewRow) -> Result<Tenant, pg::Error> {
     let tenant = store::add_tenant(conn, ctx, &new.slug, &new.display_name).await?;
     let tenant = tenant.ok_or_else(|| {
         Fault::already_exists("SLUG_TAKEN", "there is a tenant with this slug").with("slug", &new.slug)
     })?;
-    store::add_user(conn, ctx, UserId::new(), &new.admin, hash).await?;
+    store::add_user(conn, ctx, admin).await?;
     Ok(tenant)
 }

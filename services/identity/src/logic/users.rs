@@ -11,11 +11,10 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use pg::Once;
 use secrecy::SecretString;
-use serde::Deserialize;
 
-use super::{Identity, Page, passwords, roles};
+use super::{Identity, Page, passwords, roles, seal};
 use crate::api::wire;
-use crate::store;
+use crate::store::{self, NewRow, Row};
 
 const LIST: &[u8] = b"users";
 
@@ -48,10 +47,9 @@ pub struct Standing {
 }
 
 /// A person with a login.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     /// Unique id.
-    #[serde(rename = "user_id", deserialize_with = "store::user_id")]
     pub id: UserId,
     /// Login name, lower case; unique in the tenant.
     pub email: String,
@@ -81,12 +79,14 @@ impl Identity {
     /// AlreadyExists EMAIL_TAKEN; Denied ROLE_NOT_GRANTABLE.
     pub async fn create_user(&self, ctx: &Ctx, new: NewUser, password: SecretString) -> Result<Once<pb::User>, Fault> {
         let hash = passwords::hash(password).await?;
-        let (context, arguments) = (ctx.clone(), Arc::new((new, hash)));
+        let (context, row) = (ctx.clone(), Arc::new(seal::person(&self.vault, ctx.tenant, &new, hash).await?));
         let once = self.pg.once("identity.create_user", ctx, move |conn| {
-            let (ctx, arguments) = (context.clone(), Arc::clone(&arguments));
-            async move { create(conn, &ctx, &arguments.0, &arguments.1).await.map(wire::user) }.boxed()
+            let (ctx, row) = (context.clone(), Arc::clone(&row));
+            async move { create(conn, &ctx, &row).await.map(|row| wire::nameless(&row)) }.boxed()
         });
-        Ok(once.await?)
+        let Once { response, replayed } = once.await?;
+        // The answer is kept without the names (PAY-12): a repeat is the same request, so it brings them along.
+        Ok(Once { response: wire::named(response, new), replayed })
     }
 
     /// A user of the caller's tenant; a customer sees only himself.
@@ -101,7 +101,7 @@ impl Identity {
         let tenant = ctx.tenant;
         let found =
             self.pg.read("identity.get_user", tenant, move |conn| store::user(conn, tenant, user).boxed()).await?;
-        found.ok_or_else(gone)
+        seal::open(&self.vault, tenant, found.ok_or_else(gone)?).await
     }
 
     /// Says whether a user may buy, and what is known of him.
@@ -109,12 +109,13 @@ impl Identity {
     /// # Errors
     /// NotFound USER_NOT_FOUND.
     pub async fn set_standing(&self, ctx: &Ctx, user: UserId, standing: Standing) -> Result<User, Fault> {
-        let (context, standing) = (ctx.clone(), Arc::new(standing));
+        let birth_date = seal::birth_date(&self.vault, ctx.tenant, user, standing.birth_date).await?;
+        let (context, arguments) = (ctx.clone(), Arc::new((standing, birth_date)));
         let changed = self.pg.tx("identity.set_standing", ctx.tenant, move |conn| {
-            let (ctx, standing) = (context.clone(), Arc::clone(&standing));
-            async move { store::change_standing(conn, &ctx, user, &standing).await }.boxed()
+            let (ctx, arguments) = (context.clone(), Arc::clone(&arguments));
+            async move { store::change_standing(conn, &ctx, user, &arguments.0, arguments.1.as_ref()).await }.boxed()
         });
-        Ok(changed.await?)
+        seal::open(&self.vault, ctx.tenant, changed.await?).await
     }
 
     /// A page of the tenant's users, oldest first, and the token of the next, empty at the end.
@@ -124,11 +125,15 @@ impl Identity {
     pub async fn list_users(&self, ctx: &Ctx, page: Page) -> Result<(Vec<User>, String), Fault> {
         let (tenant, size) = (ctx.tenant, page.size);
         let after = self.cursor(Some(tenant), LIST, &page)?;
-        let mut users = self
+        let mut rows = self
             .pg
             .read("identity.list_users", tenant, move |conn| store::user_page(conn, tenant, after, size + 1).boxed())
             .await?;
-        let token = self.next(Some(tenant), LIST, &mut users, size, |user| user.id.uuid());
+        let token = self.next(Some(tenant), LIST, &mut rows, size, |row| row.id.uuid());
+        let mut users = Vec::with_capacity(rows.len());
+        for row in rows {
+            users.push(seal::open(&self.vault, tenant, row).await?);
+        }
         Ok((users, token))
     }
 }
@@ -138,11 +143,11 @@ pub(crate) fn no_user(user: UserId) -> Fault {
     Fault::not_found("USER_NOT_FOUND", "the tenant has no such user").with("user_id", user)
 }
 
-async fn create(conn: &mut pg::Conn, ctx: &Ctx, new: &NewUser, hash: &str) -> Result<User, pg::Error> {
+async fn create(conn: &mut pg::Conn, ctx: &Ctx, new: &NewRow) -> Result<Row, pg::Error> {
     let tenant = store::tenant(conn, ctx.tenant).await?;
     // A token outlives nothing but itself: a tenant that is not there has no slug that anything may be granted in.
     let slug = tenant.map_or_else(String::new, |tenant| tenant.slug);
     roles::grant(&ctx.principal, &slug, &new.roles)
         .map_err(|error| Fault::denied("ROLE_NOT_GRANTABLE", error.to_string()))?;
-    store::add_user(conn, ctx, UserId::new(), new, hash).await
+    store::add_user(conn, ctx, new).await
 }

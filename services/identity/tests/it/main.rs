@@ -2,5 +2,6 @@
 
 mod platform;
 mod policy;
+mod sealed;
 mod sessions;
 mod users;

@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use pg::Pg;
 use serve::page::Pages;
 use testkit::Db;
+use vault::{Master, Vault};
 
+pub const MASTER: &str = "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a";
 pub const PASSWORD: &str = "correct horse battery";
 pub const TTL: Duration = Duration::from_secs(15 * 60);
 
@@ -16,6 +18,7 @@ pub const TTL: Duration = Duration::from_secs(15 * 60);
 pub struct Platform {
     pub db: Db,
     pub pg: Pg,
+    pub vault: Vault,
     pub identity: Identity,
     pub shop: TenantId,
 }
@@ -24,9 +27,10 @@ impl Platform {
     pub async fn open() -> Result<Self> {
         let db = Db::fresh("identity", identity::MIGRATIONS).await?;
         let pg = db.pg("identity");
-        let identity = Identity::new(pg.clone(), Pages::new(&"k".repeat(32).into()), TTL);
+        let vault = vault(&pg, MASTER)?;
+        let identity = Identity::new(pg.clone(), vault.clone(), Pages::new(&"k".repeat(32).into()), TTL);
         let shop = seed::tenant(&pg, "shop", "A shop").await?;
-        Ok(Self { db, pg, identity, shop })
+        Ok(Self { db, pg, vault, identity, shop })
     }
 
     pub async fn login(&self, tenant: &str, email: &str, password: &str) -> Result<Session, fault::Fault> {
@@ -38,6 +42,11 @@ impl Platform {
     pub fn as_(&self, role: Role) -> Ctx {
         open(Principal::User { id: UserId::new(), roles: vec![role] }).in_tenant(self.shop)
     }
+}
+
+/// As another process has it: it has read no keys yet.
+pub fn vault(pg: &Pg, masters: &str) -> Result<Vault> {
+    Ok(Vault::new(pg.clone(), Master::read(&masters.to_owned().into())?))
 }
 
 pub fn open(principal: Principal) -> Open {
@@ -92,7 +101,8 @@ async fn ten_01_a_tenant_opens_with_its_administrator_or_not_at_all() -> Result<
 async fn ten_01_users_and_policies_are_unseen_without_a_tenant_or_in_another() -> Result<()> {
     use diesel_async::RunQueryDsl;
     let platform = Platform::open().await?;
-    seed::user(&platform.pg, platform.shop, "a@b.de", "A", &[Role::Csr], PASSWORD.to_owned().into()).await?;
+    seed::user(&platform.pg, &platform.vault, platform.shop, "a@b.de", "A", &[Role::Csr], PASSWORD.to_owned().into())
+        .await?;
     let mut conn = platform.db.connect("om_identity").await?;
     for table in ["users", "policies", "events"] {
         let all = format!("SELECT FROM {table}");
@@ -114,12 +124,15 @@ async fn ten_01_users_and_policies_are_unseen_without_a_tenant_or_in_another() -
 async fn seeding_and_bootstrapping_twice_changes_nothing() -> Result<()> {
     let platform = Platform::open().await?;
     let secret = || PASSWORD.to_owned().into();
-    let first = identity::bootstrap(&platform.pg, "Root@Example.com", secret()).await?;
-    assert_eq!(identity::bootstrap(&platform.pg, "root@example.com", "other".to_owned().into()).await?, first);
+    let first = identity::bootstrap(&platform.pg, &platform.vault, "Root@Example.com", secret()).await?;
+    assert_eq!(
+        identity::bootstrap(&platform.pg, &platform.vault, "root@example.com", "other".to_owned().into()).await?,
+        first
+    );
     let session = platform.login(identity::PLATFORM, "root@example.com", PASSWORD).await?;
     assert_eq!(session.user.roles, [Role::PlatformAdmin]);
     assert_eq!(seed::tenant(&platform.pg, "shop", "Again").await?, platform.shop);
-    let user = || seed::user(&platform.pg, platform.shop, "a@b.de", "A", &[Role::Customer], secret());
+    let user = || seed::user(&platform.pg, &platform.vault, platform.shop, "a@b.de", "A", &[Role::Customer], secret());
     let (one, two) = futures::future::join(user(), user()).await;
     assert_eq!(one?, two?);
     let slugs: Vec<_> = seed::tenants(&platform.pg).await?.into_iter().map(|(slug, _)| slug).collect();

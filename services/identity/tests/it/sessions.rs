@@ -20,8 +20,16 @@ fn part(token: &str, at: usize) -> Result<Value> {
 async fn usr_02_a_login_gives_a_token_that_a_published_key_signed() -> Result<()> {
     let platform = Platform::open().await?;
     let roles = [Role::Csr, Role::Warehouse];
-    let user =
-        seed::user(&platform.pg, platform.shop, "ann@shop.example", "Ann", &roles, PASSWORD.to_owned().into()).await?;
+    let user = seed::user(
+        &platform.pg,
+        &platform.vault,
+        platform.shop,
+        "ann@shop.example",
+        "Ann",
+        &roles,
+        PASSWORD.to_owned().into(),
+    )
+    .await?;
     let session = platform.login("shop", " Ann@Shop.Example ", PASSWORD).await?;
     let (header, claims) = (part(&session.token, 0)?, part(&session.token, 1)?);
     assert_eq!(header["alg"], "EdDSA");
@@ -41,7 +49,8 @@ async fn usr_02_after_a_rotation_the_new_key_signs_and_the_former_still_verifies
     let second = platform.identity.rotate_signing_key().await?.kid().to_owned();
     let kids = |keys: Vec<SigningKey>| keys.iter().map(|key| key.kid().to_owned()).collect::<Vec<_>>();
     assert_eq!(kids(platform.identity.jwks().await?), [second.clone(), first]);
-    seed::user(&platform.pg, platform.shop, "a@b.de", "A", &[Role::Csr], PASSWORD.to_owned().into()).await?;
+    seed::user(&platform.pg, &platform.vault, platform.shop, "a@b.de", "A", &[Role::Csr], PASSWORD.to_owned().into())
+        .await?;
     let session = platform.login("shop", "a@b.de", PASSWORD).await?;
     assert_eq!(part(&session.token, 0)?["kid"], second);
 
@@ -65,7 +74,16 @@ async fn usr_02_the_first_key_is_made_once_however_many_ask() -> Result<()> {
 #[tokio::test]
 async fn usr_01_wrong_tenant_email_and_password_cannot_be_told_apart() -> Result<()> {
     let platform = Platform::open().await?;
-    seed::user(&platform.pg, platform.shop, "a@b.de", "A", &[Role::Customer], PASSWORD.to_owned().into()).await?;
+    seed::user(
+        &platform.pg,
+        &platform.vault,
+        platform.shop,
+        "a@b.de",
+        "A",
+        &[Role::Customer],
+        PASSWORD.to_owned().into(),
+    )
+    .await?;
     platform.login("shop", "a@b.de", PASSWORD).await?;
     let wrong = [("shop", "a@b.de", "wrong"), ("shop", "nobody@b.de", PASSWORD), ("nowhere", "a@b.de", PASSWORD)];
     let mut times = [[0_u128; 9]; 3];

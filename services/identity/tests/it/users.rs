@@ -37,7 +37,8 @@ async fn usr_03_a_shop_cannot_make_platform_admins() -> Result<()> {
         let refused = platform.identity.create_user(&platform.as_(role), person, PASSWORD.to_owned().into()).await;
         assert_eq!(refused.expect_err("not grantable in a shop").reason(), "ROLE_NOT_GRANTABLE");
     }
-    let root = identity::bootstrap(&platform.pg, "root@example.com", PASSWORD.to_owned().into()).await?;
+    let root =
+        identity::bootstrap(&platform.pg, &platform.vault, "root@example.com", PASSWORD.to_owned().into()).await?;
     let above = Ctx { tenant: root, ..platform.as_(Role::PlatformAdmin) };
     let second = person("second@example.com", &[Role::PlatformAdmin]);
     platform.identity.create_user(&above, second, PASSWORD.to_owned().into()).await?;

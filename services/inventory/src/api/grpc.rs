@@ -145,8 +145,9 @@ impl ReservationService for Grpc {
 
     async fn release_reservation(&self, req: Request<pb::ReleaseReservationRequest>) -> Answer<pb::Reservation> {
         let ctx = Ctx::of(&req)?;
-        let order = wire::order_id(&req.into_inner().order_id)?;
-        let reservation = self.app.release_reservation(&ctx, order).await?;
+        let request = req.into_inner();
+        let order = wire::order_id(&request.order_id)?;
+        let reservation = self.app.release_reservation(&ctx, order, request.round.max(1)).await?;
         Ok(Response::new(wire::reservation(reservation)))
     }
 

@@ -82,8 +82,8 @@ pub fn reserve_stock(request: pb::ReserveStockRequest) -> Result<ReserveStock, F
     let order = check::id::<OrderId>(&mut wrong, "order_id", &request.order_id);
     check::range(&mut wrong, "hold_s", request.hold_s, 1, MAX_HOLD_S);
     let demand = demand(&mut wrong, request.lines);
-    let pb::ReserveStockRequest { hold_s, split, .. } = request;
-    check::done(wrong, || Some(ReserveStock { order: order?, demand: demand?, hold_s, split }))
+    let pb::ReserveStockRequest { hold_s, split, round, .. } = request;
+    check::done(wrong, || Some(ReserveStock { order: order?, demand: demand?, round: round.max(1), hold_s, split }))
 }
 
 /// The units of a request to consume.
@@ -223,7 +223,13 @@ mod tests {
 
     #[test]
     fn inv_02_every_wrong_field_of_a_wish_is_named_at_once() {
-        let wish = |order_id: String, lines, hold_s| pb::ReserveStockRequest { order_id, lines, hold_s, split: true };
+        let wish = |order_id: String, lines, hold_s| pb::ReserveStockRequest {
+            order_id,
+            lines,
+            hold_s,
+            split: true,
+            round: 1,
+        };
         let lines = vec![line("A", 0), line("", 1), line("B", i32::MAX), line("C\0", -1), line("D", 1)];
         let wrong = names(reserve_stock(wish("ord_1".to_owned(), lines, 604_801)));
         let expected = ["order_id", "hold_s", "lines[0].quantity", "lines[1].sku", "lines[2].quantity", "lines[3].sku"];

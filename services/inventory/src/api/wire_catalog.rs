@@ -169,7 +169,10 @@ fn address(wrong: &mut Violations, address: Option<common::Address>) -> Option<A
     if country.len() != 2 || !country.bytes().all(|byte| byte.is_ascii_uppercase()) {
         wrong.add("warehouse.address.country_code", "INVALID_FORMAT", "two capital letters (ISO 3166-1)");
     }
-    let common::Address { recipient, line1, line2, city, region, postal_code, country_code } = address;
+    if address.sealed.is_some() {
+        wrong.add("warehouse.address.sealed", "SEALED_ADDRESS", "an address is sent as it is, not sealed");
+    }
+    let common::Address { recipient, line1, line2, city, region, postal_code, country_code, .. } = address;
     Some(Address { recipient, line1, line2, city, region, postal_code, country_code })
 }
 
@@ -221,7 +224,8 @@ pub fn product_batch(products: Vec<Product>) -> pb::BatchGetProductsResponse {
 /// A warehouse as a message.
 pub fn warehouse(warehouse: Warehouse) -> pb::Warehouse {
     let Address { recipient, line1, line2, city, region, postal_code, country_code } = warehouse.address;
-    let address = common::Address { recipient, line1, line2, city, region, postal_code, country_code };
+    let sealed = Default::default();
+    let address = common::Address { recipient, line1, line2, city, region, postal_code, country_code, sealed };
     let Warehouse { code, display_name, priority, .. } = warehouse;
     pb::Warehouse { code, display_name, address: Some(address), priority }
 }

@@ -48,7 +48,12 @@ impl Inventory {
     }
 }
 
-async fn run(conn: &mut pg::Conn, ctx: &Ctx, consume: &ConsumeReservation) -> Result<Reservation, pg::Error> {
+/// [`Inventory::consume_reservation`] inside a transaction.
+pub(crate) async fn run(
+    conn: &mut pg::Conn,
+    ctx: &Ctx,
+    consume: &ConsumeReservation,
+) -> Result<Reservation, pg::Error> {
     let ConsumeReservation { order, shipment, warehouse, lines } = consume;
     let locked = store::lock(conn, ctx.tenant, &[*order], &[]).await?;
     let found = locked.reservations.into_iter().next().ok_or_else(|| no_reservation(*order))?;

@@ -11,31 +11,39 @@ use crate::reservation::{Release, Reservation, State};
 use crate::store;
 
 impl Inventory {
-    /// Gives the units back; an order that was never seen gets a mark that refuses it later.
+    /// Gives the units of a round of paying back, never those of a later one; an order or round that was never seen
+    /// gets a mark that refuses it later.
     ///
     /// # Errors
     /// Of the database only.
-    pub async fn release_reservation(&self, ctx: &Ctx, order: OrderId) -> Result<Reservation, Fault> {
+    pub async fn release_reservation(&self, ctx: &Ctx, order: OrderId, round: i32) -> Result<Reservation, Fault> {
         let context = ctx.clone();
         Ok(self
             .pg
             .tx("inventory.release", ctx.tenant, move |conn| {
                 let ctx = context.clone();
-                async move { run(conn, &ctx, order).await }.boxed()
+                async move { run(conn, &ctx, order, round).await }.boxed()
             })
             .await?)
     }
 }
 
-async fn run(conn: &mut pg::Conn, ctx: &Ctx, order: OrderId) -> Result<Reservation, pg::Error> {
+async fn run(conn: &mut pg::Conn, ctx: &Ctx, order: OrderId, round: i32) -> Result<Reservation, pg::Error> {
     let Some(found) = store::lock(conn, ctx.tenant, &[order], &[]).await?.reservations.pop() else {
-        return store::mark(conn, ctx.tenant, order).await;
+        return store::mark(conn, ctx.tenant, order, round).await;
     };
-    match found.release() {
-        Release::Nothing => Ok(found),
-        Release::Mark => store::mark(conn, ctx.tenant, order).await,
-        Release::GiveBack => give_back(conn, ctx, found, State::Released).await,
+    if found.round > round {
+        return Ok(found);
     }
+    let ended = match found.release() {
+        Release::Nothing => found,
+        Release::Mark => return store::mark(conn, ctx.tenant, order, round).await,
+        Release::GiveBack => give_back(conn, ctx, found, State::Released).await?,
+    };
+    if ended.state == State::Released && ended.round < round {
+        return store::mark(conn, ctx.tenant, order, round).await;
+    }
+    Ok(ended)
 }
 
 /// Ends a locked reservation as released or expired.

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::Inventory;
 use super::batch::Answers;
 use crate::api::wire;
-use crate::reservation::{Reservation, State};
+use crate::reservation::{Reservation, Seen, State};
 use crate::stock::{Demand, Pool, Shortage, Take};
 use crate::store::{self, Hold};
 
@@ -25,6 +25,8 @@ pub struct ReserveStock {
     pub order: OrderId,
     /// Each SKU once, sorted.
     pub demand: Vec<Demand>,
+    /// Which round of paying the order this is for, from 1.
+    pub round: i32,
     /// How long it is held, seconds.
     pub hold_s: i32,
     /// One SKU may come from several warehouses.
@@ -39,10 +41,10 @@ pub(crate) struct Ask {
 }
 
 impl Inventory {
-    /// Sets stock aside; the same order again gets the same reservation.
+    /// Sets stock aside; the same order again gets the same reservation, a later round of paying it a new one.
     ///
     /// # Errors
-    /// Precondition OUT_OF_STOCK with the short SKUs, RESERVATION_RELEASED.
+    /// Precondition OUT_OF_STOCK with the short SKUs, RESERVATION_RELEASED; Aborted EARLIER_ROUND_HOLDS.
     pub async fn reserve_stock(&self, ctx: &Ctx, wish: ReserveStock) -> Result<Reservation, Fault> {
         self.reserving.submit(ctx.tenant, Ask { ctx: ctx.clone(), wish }).await
     }
@@ -54,6 +56,7 @@ enum Fate {
     Same(Reservation),
     Twin(OrderId),
     Released,
+    Earlier,
     Short(Shortage),
 }
 
@@ -78,11 +81,13 @@ fn decide(asks: &[Ask], known: BTreeMap<OrderId, Reservation>, pool: &mut Pool) 
     let mut fresh = BTreeSet::new();
     let fates = asks.iter().map(|ask| {
         let order = ask.wish.order;
-        match known.get(&order) {
-            Some(it) if it.state == State::Released => return Fate::Released,
-            // A hold that ran out may be tried again (domain.md 4.5, step 4).
-            Some(it) if it.state != State::Expired => return Fate::Same(it.clone()),
-            Some(_) | None => {}
+        if let Some(it) = known.get(&order) {
+            match it.seen_by(ask.wish.round) {
+                Seen::Over => return Fate::Released,
+                Seen::Earlier => return Fate::Earlier,
+                Seen::Same => return Fate::Same(it.clone()),
+                Seen::Nothing => {}
+            }
         }
         if fresh.contains(&order) {
             return Fate::Twin(order);
@@ -108,7 +113,7 @@ fn hold(ask: &Ask, takes: Vec<Take>) -> Hold {
         allocations: takes.iter().cloned().map(|take| wire::allocation(take.into())).collect(),
     };
     let (event, meta) = (store::event(&message), eventlog::meta(&ask.ctx));
-    Hold { order, reservation, hold_s: ask.wish.hold_s, takes, event, meta }
+    Hold { order, reservation, round: ask.wish.round, hold_s: ask.wish.hold_s, takes, event, meta }
 }
 
 fn answers(fates: Vec<Fate>, holds: &[Hold], ends: &[Timestamp]) -> Vec<Result<Reservation, Fault>> {
@@ -117,6 +122,7 @@ fn answers(fates: Vec<Fate>, holds: &[Hold], ends: &[Timestamp]) -> Vec<Result<R
         order: hold.order,
         state: State::Held,
         version: 1,
+        round: hold.round,
         expires_at: *end,
         allocations: hold.takes.iter().cloned().map(Into::into).collect(),
     };
@@ -128,6 +134,9 @@ fn answers(fates: Vec<Fate>, holds: &[Hold], ends: &[Timestamp]) -> Vec<Result<R
         Fate::Same(it) => Ok(it),
         Fate::Released => {
             Err(Fault::precondition("RESERVATION_RELEASED", "what was set aside for this order was given back"))
+        }
+        Fate::Earlier => {
+            Err(Fault::aborted("EARLIER_ROUND_HOLDS", "what an earlier round set aside was not given back yet"))
         }
         Fate::Short(shortage) => {
             Err(Fault::precondition("OUT_OF_STOCK", shortage.to_string()).with("skus", shortage.skus.join(",")))

@@ -2,10 +2,12 @@
 
 use contract::Event as _;
 use contract::fulfillment::v1::FulfillmentRequested;
+use contract::order::v1::OrderDelivered;
 use fault::Fault;
 use futures::FutureExt;
 use outbox::{Delivery, Subscription};
 
+use super::use_up;
 use crate::commands::AllocateReservation;
 use crate::commands::allocate_reservation::run;
 
@@ -13,6 +15,7 @@ use crate::commands::allocate_reservation::run;
 pub fn subscription() -> Subscription {
     Subscription::new("inventory")
         .on(FulfillmentRequested::TYPE, |conn, delivery| async move { requested(conn, &delivery).await }.boxed())
+        .on(OrderDelivered::TYPE, |conn, delivery| async move { use_up::delivered(conn, &delivery).await }.boxed())
 }
 
 async fn requested(conn: &mut pg::Conn, delivery: &Delivery) -> Result<(), pg::Error> {

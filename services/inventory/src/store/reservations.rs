@@ -28,7 +28,7 @@ mod sql {
     }
     diesel::define_sql_function! {
         /// Holds what was planned; tells when each hold ends.
-        fn reserve_apply(tenant: Uuid, orders: Array<Uuid>, reservations: Array<Uuid>, hold_s: Array<Integer>,
+        fn reserve_apply(tenant: Uuid, orders: Array<Uuid>, reservations: Array<Uuid>, rounds: Array<Integer>, hold_s: Array<Integer>,
             plan: Jsonb, type_name: Text, topic: Text, payloads: Array<Binary>, metas: Array<Jsonb>) -> Jsonb;
     }
     diesel::define_sql_function! {
@@ -42,7 +42,7 @@ mod sql {
     }
     diesel::define_sql_function! {
         /// Leaves the mark that refuses a late reservation.
-        fn reservation_mark(tenant: Uuid, order: Uuid, reservation: Uuid) -> Jsonb;
+        fn reservation_mark(tenant: Uuid, order: Uuid, reservation: Uuid, round: Integer) -> Jsonb;
     }
 }
 
@@ -52,6 +52,7 @@ struct Row {
     order_id: Uuid,
     state: i16,
     version: i32,
+    round: i32,
     expires_at: Timestamp,
     allocations: Vec<AllocationRow>,
 }
@@ -79,6 +80,7 @@ impl TryFrom<Row> for Reservation {
             order: OrderId::from_uuid(row.order_id),
             state: state.ok_or_else(|| Fault::internal(format!("reservation state {}", row.state)))?,
             version: row.version,
+            round: row.round,
             expires_at: row.expires_at,
             allocations: allocations.collect(),
         })
@@ -141,6 +143,8 @@ pub struct Hold {
     pub order: OrderId,
     /// Its new reservation.
     pub reservation: ReservationId,
+    /// Which round of paying the order it belongs to.
+    pub round: i32,
     /// How long, seconds.
     pub hold_s: i32,
     /// What is set aside where.
@@ -166,6 +170,7 @@ pub async fn apply_holds(conn: &mut Conn, tenant: TenantId, holds: &[Hold]) -> R
         tenant.uuid(),
         holds.iter().map(|hold| hold.order.uuid()).collect::<Vec<_>>(),
         holds.iter().map(|hold| hold.reservation.uuid()).collect::<Vec<_>>(),
+        holds.iter().map(|hold| hold.round).collect::<Vec<_>>(),
         holds.iter().map(|hold| hold.hold_s).collect::<Vec<_>>(),
         plan,
         *type_name,
@@ -221,12 +226,12 @@ pub async fn end(
     Ok(())
 }
 
-/// Marks an order as undone, so that a late attempt to reserve for it is refused.
+/// Marks a round of paying an order as undone, so that a late attempt to reserve for it is refused.
 ///
 /// # Errors
 /// Of the database; an order that was reserved meanwhile runs the transaction again.
-pub async fn mark(conn: &mut Conn, tenant: TenantId, order: OrderId) -> Result<Reservation, pg::Error> {
-    let query = sql::reservation_mark(tenant.uuid(), order.uuid(), ReservationId::new().uuid());
+pub async fn mark(conn: &mut Conn, tenant: TenantId, order: OrderId, round: i32) -> Result<Reservation, pg::Error> {
+    let query = sql::reservation_mark(tenant.uuid(), order.uuid(), ReservationId::new().uuid(), round);
     reservation(diesel::select(query).get_result::<Value>(conn).await?)
 }
 

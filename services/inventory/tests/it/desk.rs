@@ -47,7 +47,7 @@ async fn inv_08_the_storefront_hides_what_is_sold_out_and_a_direct_look_says_so(
     let (all, _) = shop.inventory.list_products(&shop.ctx, page(50)).await?;
     assert_eq!(all.len(), 4, "staff see everything");
 
-    shop.inventory.release_reservation(&shop.ctx, order).await?;
+    shop.inventory.release_reservation(&shop.ctx, order, 1).await?;
     assert_eq!(storefront(&shop, 50).await?.len(), 2);
     assert!(shop.inventory.list_catalog(&ctx(), page(50)).await?.0.is_empty(), "another tenant sees nothing");
     Ok(())
@@ -120,7 +120,7 @@ async fn inv_04_a_reservation_goes_from_held_over_confirmed_and_allocated_to_con
     assert_eq!(shop.inventory.confirm_reservation(&shop.ctx, order).await?.state, State::Allocated);
     let consumed = shop.consume(order, ShipmentId::new(), "W1", &[("A", 2)]).await?;
     assert_eq!(consumed.state, State::Consumed);
-    assert_eq!(shop.inventory.release_reservation(&shop.ctx, order).await?.state, State::Released);
+    assert_eq!(shop.inventory.release_reservation(&shop.ctx, order, 1).await?.state, State::Released);
     assert_eq!(allocate(&shop, order, "W2", second).await.expect_err("ended").reason(), "RESERVATION_ENDED");
     assert_eq!(shop.levels("A").await?, [(0, 0), (3, 0)]);
     assert_eq!(
@@ -202,7 +202,7 @@ fn slot(starts_at: Timestamp, capacity: i32) -> CreateSlot {
 
 async fn book(inventory: &Inventory, ctx: &Ctx, order: OrderId, slot: &str, places: i32) -> Result<Reservation, Fault> {
     let demand = sum([(slot_key("HAIRCUT", slot), places)]).expect("small");
-    inventory.reserve_stock(ctx, ReserveStock { order, demand, hold_s: HOLD_S, split: false }).await
+    inventory.reserve_stock(ctx, ReserveStock { order, demand, round: 1, hold_s: HOLD_S, split: false }).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -223,7 +223,7 @@ async fn inv_17_a_slot_is_booked_by_the_reservation_api_and_never_over_its_capac
 
     let booked = answers.into_iter().find_map(Result::ok).expect("two got a place");
     shop.inventory.confirm_reservation(&shop.ctx, booked.order).await?;
-    shop.inventory.release_reservation(&shop.ctx, booked.order).await?;
+    shop.inventory.release_reservation(&shop.ctx, booked.order, 1).await?;
     let next = book(&shop.inventory, &shop.ctx, OrderId::new(), &first, 1).await?;
     shop.inventory.confirm_reservation(&shop.ctx, next.order).await?;
     let key = slot_key("HAIRCUT", &first);

@@ -8,5 +8,6 @@ mod news;
 mod races;
 mod reservations;
 mod resize;
+mod rounds;
 mod shop;
 mod stock;

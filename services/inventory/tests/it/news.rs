@@ -72,7 +72,7 @@ async fn inv_06_every_change_is_told_with_the_figures_after_it() -> Result<()> {
     shop.adjust("A", "W2", -5).await?;
     shop.adjust("A", "W2", -5).await?;
     tell(&shop).await?;
-    shop.inventory.release_reservation(&shop.ctx, order).await?;
+    shop.inventory.release_reservation(&shop.ctx, order, 1).await?;
     tell(&shop).await?;
     shop.inventory.set_safety_stock(&shop.ctx, "A".into(), "W1".into(), 10).await?;
     tell(&shop).await?;

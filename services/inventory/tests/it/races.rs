@@ -141,7 +141,7 @@ async fn inv_03_an_undo_that_races_its_do_leaves_nothing_set_aside() -> Result<(
     for _ in 0..30 {
         let order = OrderId::new();
         let reserve = shop.inventory.reserve_stock(&shop.ctx, wish(order, &[("A", 1)], HOLD_S, true));
-        let (reserved, released) = join(reserve, rival.release_reservation(&shop.ctx, order)).await;
+        let (reserved, released) = join(reserve, rival.release_reservation(&shop.ctx, order, 1)).await;
         assert_eq!(released?.state, State::Released);
         if let Err(fault) = reserved {
             assert_eq!(fault.reason(), "RESERVATION_RELEASED");
@@ -180,7 +180,7 @@ async fn step(shop: &Shop, ctx: &Ctx, inventory: &Inventory, orders: &[OrderId],
             .await
             .err(),
         4..6 => inventory.confirm_reservation(ctx, order).await.err(),
-        6 => inventory.release_reservation(ctx, order).await.err(),
+        6 => inventory.release_reservation(ctx, order, 1).await.err(),
         7 => {
             let lines = demand(&[(&sku, units)]);
             let consume = ConsumeReservation { order, shipment: ShipmentId::new(), warehouse, lines };

@@ -46,14 +46,14 @@ async fn inv_03_a_release_gives_back_once_and_refuses_a_late_reservation() -> Re
     shop.reserve(order, &[("A", 3)], true).await?;
     shop.inventory.confirm_reservation(&shop.ctx, order).await?;
     for _ in 0..2 {
-        assert_eq!(shop.inventory.release_reservation(&shop.ctx, order).await?.state, State::Released);
+        assert_eq!(shop.inventory.release_reservation(&shop.ctx, order, 1).await?.state, State::Released);
         assert_eq!(shop.levels("A").await?, [(5, 0)]);
     }
     let late = shop.reserve(order, &[("A", 1)], true).await.expect_err("the order was undone");
     assert_eq!((late.kind(), late.reason()), (Kind::Precondition, "RESERVATION_RELEASED"));
 
     let unseen = OrderId::new();
-    let mark = shop.inventory.release_reservation(&shop.ctx, unseen).await?;
+    let mark = shop.inventory.release_reservation(&shop.ctx, unseen, 1).await?;
     assert_eq!((mark.state, mark.allocations.len()), (State::Released, 0));
     assert_eq!(shop.reserve(unseen, &[("A", 1)], true).await.expect_err("marked").reason(), "RESERVATION_RELEASED");
     let ended = shop.inventory.confirm_reservation(&shop.ctx, order).await.expect_err("given back");
@@ -83,7 +83,7 @@ async fn inv_04_a_confirmed_hold_does_not_run_out_and_an_unconfirmed_does() -> R
     assert_eq!(shop.levels("A").await?, [(5, 3)]);
     shop.outlive_holds().await?;
     shop.inventory.expire_reservations().await?;
-    assert_eq!(shop.inventory.release_reservation(&shop.ctx, lost).await?.state, State::Released);
+    assert_eq!(shop.inventory.release_reservation(&shop.ctx, lost, 1).await?.state, State::Released);
     assert_eq!(shop.levels("A").await?, [(5, 1)]);
     assert_eq!(shop.reserve(lost, &[("A", 1)], true).await.expect_err("undone").reason(), "RESERVATION_RELEASED");
     let unknown = shop.inventory.confirm_reservation(&shop.ctx, OrderId::new()).await.expect_err("never reserved");
@@ -114,7 +114,7 @@ async fn inv_16_a_shipment_takes_its_units_once_from_on_hand_and_reserved() -> R
     let stolen = shop.consume(other, shipment, "W2", &[("A", 1)]).await.expect_err("another order's shipment");
     assert_eq!(stolen.reason(), "SHIPMENT_TAKEN");
 
-    assert_eq!(shop.inventory.release_reservation(&shop.ctx, order).await?.state, State::Released);
+    assert_eq!(shop.inventory.release_reservation(&shop.ctx, order, 1).await?.state, State::Released);
     assert_eq!(shop.levels("A").await?, [(0, 0), (3, 1)]);
     let gone = shop.consume(order, ShipmentId::new(), "W2", &[("A", 1)]).await.expect_err("given back");
     assert_eq!(gone.reason(), "RESERVATION_ENDED");
@@ -129,7 +129,7 @@ async fn inv_09_every_change_of_a_reservation_is_one_event_of_its_stream() -> Re
     let held = shop.inventory.reserve_stock(&shop.ctx, wish(order, &[("A", 2)], HOLD_S, true)).await?;
     shop.inventory.confirm_reservation(&shop.ctx, order).await?;
     shop.consume(order, ShipmentId::new(), "W1", &[("A", 1)]).await?;
-    shop.inventory.release_reservation(&shop.ctx, order).await?;
+    shop.inventory.release_reservation(&shop.ctx, order, 1).await?;
     let (tenant, stream) = (shop.ctx.tenant, held.id.uuid());
     let events = shop.pg.read("test.events", tenant, move |conn| eventlog::load(conn, tenant, stream).boxed()).await?;
     let names: Vec<_> = events.iter().map(|event| event.type_name.rsplit('.').next().unwrap_or_default()).collect();

@@ -46,7 +46,7 @@ async fn ord_05_what_was_given_back_or_never_held_is_not_resized() -> Result<()>
     let order = OrderId::new();
     assert_eq!(resize(&shop, order, &[("A", 1)], 1).await, Err("RESERVATION_NOT_FOUND".to_owned()));
     shop.reserve(order, &[("A", 3)], true).await?;
-    shop.inventory.release_reservation(&shop.ctx, order).await?;
+    shop.inventory.release_reservation(&shop.ctx, order, 1).await?;
     assert_eq!(resize(&shop, order, &[("A", 1)], 1).await, Err("RESERVATION_ENDED".to_owned()));
     assert_eq!(shop.levels("A").await?, [(5, 0)]);
     Ok(())

@@ -131,7 +131,7 @@ pub fn ctx() -> Ctx {
 }
 
 pub fn wish(order: OrderId, lines: &[(&str, i32)], hold_s: i32, split: bool) -> ReserveStock {
-    ReserveStock { order, demand: demand(lines), hold_s, split }
+    ReserveStock { order, demand: demand(lines), round: 1, hold_s, split }
 }
 
 pub fn demand(lines: &[(&str, i32)]) -> Vec<inventory::Demand> {

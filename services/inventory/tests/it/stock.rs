@@ -55,7 +55,7 @@ async fn inv_09_the_ledger_is_paged_oldest_first_and_says_where_each_line_came_f
     let order = OrderId::new();
     shop.reserve(order, &[("A", 3)], true).await?;
     shop.adjust("A", "W1", -1).await?;
-    shop.inventory.release_reservation(&shop.ctx, order).await?;
+    shop.inventory.release_reservation(&shop.ctx, order, 1).await?;
     let (mut lines, mut token) = (Vec::new(), String::new());
     loop {
         let list = ListMovements { sku: "A".into(), page: Page { size: 3, token } };

@@ -35,7 +35,7 @@ impl OrderQueryService for Queries {
         let ctx = Ctx::of(&request)?;
         let id = wire::order_id(&request.get_ref().order_id)?;
         let (order, source) = self.reads.get(&ctx, id).await?;
-        Ok(answer(order, Some(source)))
+        Ok(answer(self.app.shown(&ctx, order).await?, Some(source)))
     }
 
     async fn list_orders(
@@ -45,6 +45,7 @@ impl OrderQueryService for Queries {
         let ctx = Ctx::of(&request)?;
         let query = criteria::list(request.into_inner())?;
         let ((orders, next_page_token), source) = self.reads.find(&ctx, query).await?;
+        let orders = self.app.all_shown(&ctx, orders).await?;
         Ok(answer(pb::ListOrdersResponse { orders, next_page_token }, source))
     }
 
@@ -55,6 +56,7 @@ impl OrderQueryService for Queries {
         let ctx = Ctx::of(&request)?;
         let (user, size, token) = criteria::user(request.into_inner())?;
         let ((orders, next_page_token), source) = self.reads.of_user(&ctx, user, size, token).await?;
+        let orders = self.app.all_shown(&ctx, orders).await?;
         Ok(answer(pb::ListUserOrdersResponse { orders, next_page_token }, source))
     }
 
@@ -65,6 +67,7 @@ impl OrderQueryService for Queries {
         let ctx = Ctx::of(&request)?;
         let query = criteria::search(request.into_inner())?;
         let ((orders, next_page_token), source) = self.reads.find(&ctx, query).await?;
+        let orders = self.app.all_shown(&ctx, orders).await?;
         Ok(answer(pb::SearchOrdersResponse { orders, next_page_token }, source))
     }
 
@@ -85,7 +88,8 @@ impl OrderQueryService for Queries {
         let ctx = Ctx::of(&request)?;
         let id = wire::order_id(&request.get_ref().order_id)?;
         let order = self.app.get(&ctx, id).await?;
-        Ok(Response::new(view_order::compose(&ctx, &self.reads.peers, order.doc).await))
+        let order = self.app.shown(&ctx, order.doc).await?;
+        Ok(Response::new(view_order::compose(&ctx, &self.reads.peers, order).await))
     }
 
     async fn list_order_events(

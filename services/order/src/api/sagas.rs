@@ -19,6 +19,21 @@ use crate::app::get_saga::{ListSagas, stored_state};
 #[derive(Debug)]
 pub struct Sagas(pub App);
 
+impl Sagas {
+    /// The saga that a caller means: by the id of an order that of its latest round of paying (PAY-18).
+    async fn meant(&self, ctx: &Ctx, text: &str, id: Uuid) -> Result<Uuid, Fault> {
+        match text.parse::<OrderId>() {
+            Ok(order) => self.0.latest_run(ctx, order).await,
+            Err(_) => Ok(id),
+        }
+    }
+
+    async fn operate(&self, ctx: &Ctx, text: &str, command: Intervention) -> Result<Response<pb::Saga>, Status> {
+        let saga = self.meant(ctx, text, command.saga).await?;
+        Ok(Response::new(self.0.operate_saga(ctx, &Intervention { saga, ..command }).await?))
+    }
+}
+
 #[tonic::async_trait]
 impl SagaService for Sagas {
     async fn get_saga(&self, request: Request<pb::GetSagaRequest>) -> Result<Response<pb::Saga>, Status> {
@@ -26,6 +41,7 @@ impl SagaService for Sagas {
         let mut wrong = Violations::default();
         let id = saga_id(&mut wrong, "order_id", &request.get_ref().order_id);
         wrong.finish()?;
+        let id = self.meant(&ctx, &request.get_ref().order_id, id).await?;
         Ok(Response::new(self.0.saga(&ctx, id).await?))
     }
 
@@ -49,6 +65,7 @@ impl SagaService for Sagas {
         let mut wrong = Violations::default();
         let id = saga_id(&mut wrong, "saga_id", &request.saga_id);
         wrong.finish()?;
+        let id = self.meant(&ctx, &request.saga_id, id).await?;
         Ok(Response::new(self.0.watch_saga(&ctx, id, request.etag).await?))
     }
 
@@ -56,7 +73,7 @@ impl SagaService for Sagas {
         let ctx = Ctx::of(&request)?;
         let request = request.into_inner();
         let command = operate(&request.saga_id, Decision::Retry, request.reason, Violations::default())?;
-        Ok(Response::new(self.0.operate_saga(&ctx, &command).await?))
+        self.operate(&ctx, &request.saga_id, command).await
     }
 
     async fn skip_saga_step(&self, request: Request<pb::SkipSagaStepRequest>) -> Result<Response<pb::Saga>, Status> {
@@ -67,7 +84,7 @@ impl SagaService for Sagas {
             wrong.add("step", "REQUIRED", "must name the step that is skipped");
         }
         let command = operate(&request.saga_id, Decision::Skip { step: request.step }, request.reason, wrong)?;
-        Ok(Response::new(self.0.operate_saga(&ctx, &command).await?))
+        self.operate(&ctx, &request.saga_id, command).await
     }
 
     async fn force_compensate(
@@ -77,14 +94,14 @@ impl SagaService for Sagas {
         let ctx = Ctx::of(&request)?;
         let request = request.into_inner();
         let command = operate(&request.saga_id, Decision::Compensate, request.reason, Violations::default())?;
-        Ok(Response::new(self.0.operate_saga(&ctx, &command).await?))
+        self.operate(&ctx, &request.saga_id, command).await
     }
 
     async fn resolve_saga(&self, request: Request<pb::ResolveSagaRequest>) -> Result<Response<pb::Saga>, Status> {
         let ctx = Ctx::of(&request)?;
         let request = request.into_inner();
         let command = operate(&request.saga_id, Decision::Resolve, request.reason, Violations::default())?;
-        Ok(Response::new(self.0.operate_saga(&ctx, &command).await?))
+        self.operate(&ctx, &request.saga_id, command).await
     }
 }
 

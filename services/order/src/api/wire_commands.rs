@@ -7,6 +7,7 @@ use super::wire::{create, order_id};
 use crate::app::change_order::Subject;
 use crate::app::create_order::CreateOrder;
 use crate::app::draft_order::PlaceOrder;
+use crate::app::retry_payment::RetryPayment;
 use crate::domain::draft::ItemChange;
 use crate::domain::rules;
 
@@ -19,6 +20,14 @@ pub fn place(request: pb::PlaceOrderRequest) -> Result<PlaceOrder, Fault> {
         subject: subject(&request.order_id, request.etag)?,
         payment_method: request.payment_method,
         expected_total: request.expected_total,
+    })
+}
+
+pub fn retry_payment(request: pb::RetryPaymentRequest) -> Result<RetryPayment, Fault> {
+    Ok(RetryPayment {
+        subject: subject(&request.order_id, request.etag)?,
+        payment_method: request.payment_method,
+        reason: request.reason,
     })
 }
 

@@ -26,8 +26,12 @@ impl App {
             return Err(Fault::invalid("requests", "BATCH_SIZE_INVALID", text));
         }
         let each = commands.into_iter().enumerate().map(|(index, command)| async move {
-            let result = match self.create(&numbered(ctx, index), command).await {
-                Ok(once) => wire::batch_create_result::Result::Order(once.response),
+            let created = match self.create(&numbered(ctx, index), command).await {
+                Ok(once) => self.shown(ctx, once.response).await,
+                Err(fault) => Err(fault),
+            };
+            let result = match created {
+                Ok(order) => wire::batch_create_result::Result::Order(order),
                 Err(fault) => wire::batch_create_result::Result::Failure(failure(&fault)),
             };
             wire::BatchCreateResult { result: Some(result) }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::app::cancel_saga::SUBJECT;
 use crate::app::get_order::visible;
+use crate::app::rounds::{ROUND, run_in, same_run};
 use crate::app::{App, TURNS, overtaken};
 use crate::domain::order::{Order, Refusal};
 use crate::infra::store::{Store, not_found};
@@ -55,17 +56,19 @@ impl App {
             let (ctx, command, table) = (ctx.clone(), command.clone(), table.clone());
             async move {
                 // The saga's row first: its engine locks in that order too.
-                let undoing = saga::request_undo(conn, ctx.tenant, command.id.uuid(), "CANCELLED").await?;
+                let run = run_in(conn, ctx.tenant, command.id).await?;
+                let undoing = saga::request_undo(conn, ctx.tenant, run, "CANCELLED").await?;
                 let order = Store::get_in(conn, ctx.tenant, command.id).await?;
                 if !visible(&ctx, &order) {
                     return Err(not_found(command.id).into());
                 }
+                same_run(&order, run)?;
                 check_etag(&order, &command.etag)?;
                 let events = match order.request_cancellation(&command.reason) {
                     Ok(events) if undoing || order.holds_nothing() => events,
                     // The saga that placed it is complete: another calls the warehouses off.
                     Ok(events) if order.state() == OrderState::FulfillmentPending => {
-                        let state = json!({SUBJECT: order.doc.id});
+                        let state = json!({SUBJECT: order.doc.id, ROUND: order.round()});
                         saga::start(conn, &ctx, &table, Uuid::now_v7(), state).await?;
                         events
                     }
@@ -103,6 +106,15 @@ pub fn refused(why: &Refusal) -> Fault {
             Fault::precondition("CHANGE_STATE_FORBIDS", why.to_string()).with("state", state.as_str_name())
         }
         Refusal::Full(..) => Fault::precondition("ORDER_FULL", why.to_string()),
+        Refusal::Subscribed => Fault::precondition("SUBSCRIPTION_RETRIES", why.to_string()),
+        Refusal::RetriesExhausted => {
+            Fault::precondition("PAYMENT_RETRIES_EXHAUSTED", why.to_string()).with("retries_left", 0)
+        }
+        Refusal::RetryTooLate(until, left) => {
+            let until = jiff::Timestamp::new(until.seconds, until.nanos).unwrap_or_default();
+            let fault = Fault::precondition("PAYMENT_RETRY_TOO_LATE", why.to_string());
+            fault.with("retry_until", until).with("retries_left", left)
+        }
         Refusal::Already | Refusal::Quantity(_) => fault,
     }
 }

@@ -12,8 +12,10 @@ use pg::{Conn, Once};
 use crate::app::cancel_order::refused;
 use crate::app::change_order::{Subject, read};
 use crate::app::place_saga::CONFIRM;
+use crate::app::rounds::{run_in, same_run};
 use crate::app::{App, TURNS, overtaken};
 use crate::domain::order::{Order, Refusal};
+use crate::infra::seal::{Spot, column};
 use crate::infra::store::{Store, wire_time};
 
 impl App {
@@ -27,6 +29,7 @@ impl App {
         wrong.finish()?;
         let (kind, id) = ctx.principal.actor();
         let author = Actor { kind: kind.to_owned(), id };
+        let text = self.sealed_text(ctx, column::NOTE, &subject.id.to_string(), &text).await?;
         let at = wire_time(ctx.now);
         let decide = move |order: &Order| order.add_note(&text, author.clone(), at);
         self.change("order.add_note", ctx, subject, Arc::new(decide)).await
@@ -48,6 +51,10 @@ impl App {
             return Err(Fault::denied("NOT_YOUR_ORDER", "only who bought it can say how it was"));
         }
         let at = wire_time(ctx.now);
+        // The same word again stays sealed as it is, so that it is found to be the same.
+        let said = order.doc.rating.as_ref().map_or("", |rating| rating.comment.as_str());
+        let spot = Spot { tenant: ctx.tenant, column: column::RATING, row: &order.doc.id };
+        let comment = self.safe.seal_text_like(spot, said, &comment).await?;
         let decide = move |order: &Order| order.rate(stars, &comment, at);
         Ok(self.change("order.rate", ctx, subject, Arc::new(decide)).await?.response)
     }
@@ -89,8 +96,10 @@ impl App {
                 // The saga's row first: its engine locks in that order too. Behind the last step before the request it
                 // may be asking already; a hold that it would not see is refused.
                 let last = if hold.is_some() { CONFIRM } else { CONFIRM + 1 };
-                let waiting = saga::wake(conn, ctx.tenant, subject.id.uuid(), last).await?;
+                let run = run_in(conn, ctx.tenant, subject.id).await?;
+                let waiting = saga::wake(conn, ctx.tenant, run, last).await?;
                 let order = read(conn, &ctx, &subject).await?;
+                same_run(&order, run)?;
                 let decided = match &hold {
                     Some(reason) => order.hold(reason),
                     None => order.release(),

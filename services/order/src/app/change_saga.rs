@@ -3,7 +3,8 @@
 //! leaves the order as it was.
 //!
 //! The warehouse decides the race against a parcel that is being packed: where it has begun, nothing changes. Of an
-//! order that no warehouse was asked for yet nothing is called off, and the saga that placed it asks.
+//! order that was held before all of its warehouses had accepted, those that had are called off as well, and the saga
+//! that placed it asks them all.
 
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use saga::{Definition, Outcome, Run, Step};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::app::place_saga::{Steps, Try, act, advance, undone};
+use crate::app::place_saga::{Steps, Try, act, advance, is_service, undone};
 use crate::domain::order::{Order, Refusal};
 
 /// Name of the table.
@@ -95,8 +96,8 @@ impl Steps {
     }
 
     async fn recall_warehouses(self, run: Run) -> Try {
-        let (order, change) = self.changed_order(&run).await?;
-        if !was_asked_for(&change) {
+        let (order, _) = self.changed_order(&run).await?;
+        if is_service(&order) {
             return Ok(Outcome::done(run.state));
         }
         let revision = revision(&run).map_err(attention)?;
@@ -132,7 +133,7 @@ impl Steps {
         match self.ask_again(&run, &order, revision).await? {
             Ok(()) => Ok(Outcome::done(run.state)),
             // The order was cancelled meanwhile, or is being changed again: whoever called off sees to the rest.
-            Err(fault) if fault.reason() == "FULFILLMENT_CANCELLED" => Ok(Outcome::done(run.state)),
+            Err(fault) if is_called_off(&fault) => Ok(Outcome::done(run.state)),
             Err(fault) => Err(Outcome::of_fault(&fault, run.state)),
         }
     }
@@ -212,7 +213,7 @@ impl Steps {
     /// Everything is undone: the order goes on as it was.
     async fn close_change(self, run: Run) -> Try {
         let (order, change) = self.changed_order(&run).await?;
-        let said = run.state[WHY].as_str().or(run.undo_reason.as_deref());
+        let said = run.state[WHY].as_str().or(run.undo_code());
         let reason = said.unwrap_or("SAGA_UNDONE");
         let events = match change.state() {
             C::Requested => order.decline_change(&change.id, C::Expired, reason),
@@ -254,11 +255,22 @@ fn revision(run: &Run) -> Result<i32, Fault> {
     Ok(state(run)?.revision.saturating_mul(2))
 }
 
+/// Under which the saga that placed an order asks: above what changes called back so far, below what a later one will.
+pub(super) fn between_changes(order: &Order) -> i32 {
+    if order.doc.changes.is_empty() { 0 } else { order.version.saturating_mul(2).saturating_sub(1) }
+}
+
+/// Whether warehouses are not asked any more under this revision.
+pub(super) fn is_called_off(fault: &Fault) -> bool {
+    fault.reason() == "FULFILLMENT_CANCELLED"
+}
+
 fn attention(fault: Fault) -> Outcome {
     Outcome::Attention { reason: fault.to_string() }
 }
 
-/// Whether warehouses had been asked for the order when the change was.
+/// Whether all warehouses had accepted the order when the change was asked for; else the saga that placed it asks them,
+/// once nothing holds it up any more.
 fn was_asked_for(change: &wire::OrderChange) -> bool {
     change.order_state() == OrderState::FulfillmentPending
 }

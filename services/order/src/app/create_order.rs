@@ -15,6 +15,7 @@ use crate::domain::basket::{Basket, Quote, Stage, check_expected_total};
 use crate::domain::customer::limits;
 use crate::domain::rules;
 use crate::infra::placements::{Guard, Placement};
+use crate::infra::seal::{Spot, column};
 use crate::infra::store::wire_time;
 
 /// What a caller wants to buy.
@@ -97,27 +98,28 @@ impl App {
         let limits = if command.draft { BTreeMap::new() } else { limits(&quote.restricted) };
         let renewal = command.renewal;
         let order_id = renewal.as_ref().map_or_else(OrderId::new, |renewal| renewal.order);
-        let saga_state = (!command.draft).then(|| {
-            let mut state = saga_state(&command.payment_method, &quote);
-            state["client_ip"] = command.client_ip.clone().into();
-            if let Some(renewal) = &renewal {
-                state["mandate"] = renewal.mandate.clone().into();
-            }
-            state
-        });
+        let id = order_id.to_string();
+        let saga_state = if command.draft {
+            None
+        } else {
+            let mandate = renewal.as_ref().map_or("", |renewal| renewal.mandate.as_str());
+            let secrets = [&*command.payment_method, mandate, &*command.client_ip];
+            Some(self.saga_state(ctx, &id, secrets, &quote).await?)
+        };
         // A subscription orders the same again and again, and means it.
         let guard = if command.draft || renewal.is_some() { Guard::default() } else { self.guard(ctx).await? };
+        let (address, note) = self.sealed(ctx, &id, command.basket.address, Some(&command.note)).await?;
         let created = wire::OrderCreated {
-            order_id: order_id.to_string(),
+            order_id: id,
             order_number: 0,
             customer_id: customer.to_string(),
             currency_code: command.basket.currency_code,
             lines: quote.lines,
             totals: Some(quote.totals),
-            shipping_address: command.basket.address,
+            shipping_address: address,
             shipping_service: command.basket.service,
-            payment_method: command.payment_method,
-            note: command.note,
+            payment_method: String::new(),
+            note: note.unwrap_or_default(),
             create_time: Some(wire_time(ctx.now)),
             reservation_hold_s: quote.hold_s,
             split_lines: quote.split,
@@ -130,21 +132,31 @@ impl App {
         Ok(Placement { limits, ..Placement::new(ctx, order_id, customer, created, saga_state, guard) })
     }
 
+    /// What the saga of a placed order starts with; `secrets` are token, mandate and the buyer's address.
+    pub(super) async fn saga_state(
+        &self,
+        ctx: &Ctx,
+        order: &str,
+        secrets: [&str; 3],
+        quote: &Quote,
+    ) -> Result<Value, Fault> {
+        let [token, mandate, ip] = secrets;
+        let spot = |column| Spot { tenant: ctx.tenant, column, row: order };
+        Ok(json!({
+            "payment_method": self.safe.seal_text(spot(column::SAGA_TOKEN), token).await?,
+            "mandate": self.safe.seal_text(spot(column::SAGA_MANDATE), mandate).await?,
+            "client_ip": self.safe.seal_text(spot(column::SAGA_IP), ip).await?,
+            "hold_s": quote.hold_s,
+            "split": quote.split,
+            "capture_now": quote.capture_now,
+        }))
+    }
+
     /// What the tenant decided about orders that come twice.
     async fn guard(&self, ctx: &Ctx) -> Result<Guard, Fault> {
         let policy = self.catalog.policy(ctx).await?;
         Ok(Guard { within_s: policy.duplicate_window_s, refuse: policy.refuse_duplicates })
     }
-}
-
-/// What the saga of a placed order starts with.
-pub(super) fn saga_state(payment_method: &str, quote: &Quote) -> Value {
-    json!({
-        "payment_method": payment_method,
-        "hold_s": quote.hold_s,
-        "split": quote.split,
-        "capture_now": quote.capture_now,
-    })
 }
 
 /// How an order came in (ORD-45).

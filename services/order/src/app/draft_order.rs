@@ -14,7 +14,6 @@ use pg::{Conn, Once};
 
 use crate::app::cancel_order::{check_etag, refused};
 use crate::app::change_order::{Subject, read};
-use crate::app::create_order::saga_state;
 use crate::app::{App, TURNS, overtaken};
 use crate::domain::basket::{Basket, Quote, Stage, check_expected_total};
 use crate::domain::customer::limits;
@@ -104,9 +103,10 @@ impl App {
         let decided = async {
             let items = seen.items().map_err(|why| refused(&why))?;
             let (lines, totals) = self.reprice(ctx, seen, &items, Some(address.clone())).await?;
+            let (address, note) = self.sealed(ctx, &seen.doc.id, Some(address), note.as_deref()).await?;
             let updated = wire::OrderUpdated {
                 order_id: seen.doc.id.clone(),
-                shipping_address: Some(address),
+                shipping_address: address,
                 note: note.unwrap_or_else(|| seen.doc.note.clone()),
                 lines,
                 totals: Some(totals),
@@ -126,7 +126,7 @@ impl App {
     ) -> Result<Decided, Fault> {
         check_etag(seen, &subject.etag)?;
         let items = seen.items_after(change).map_err(|why| refused(&why))?;
-        let (lines, totals) = self.reprice(ctx, seen, &items, seen.doc.shipping_address.clone()).await?;
+        let (lines, totals) = self.reprice(ctx, seen, &items, self.address_of(ctx, seen).await?).await?;
         Ok(Decided::only(seen.change_items(change, lines, totals)))
     }
 
@@ -147,14 +147,14 @@ impl App {
         let items = seen.items().map_err(|why| refused(&why))?;
         let mut wrong = Violations::default();
         rules::check_payment_method(&command.payment_method, &mut wrong);
-        let basket = basket(seen, &items, seen.doc.shipping_address.clone());
+        let basket = basket(seen, &items, self.address_of(ctx, seen).await?);
         let quote = self.quote(ctx, &basket, Stage::Placement, wrong).await?;
         check_expected_total(command.expected_total.as_ref(), &quote)?;
         let customer: UserId = seen.doc.customer_id.parse().map_err(Fault::internal)?;
         self.check_customer(ctx, customer, &quote).await?;
         let limits = limits(&quote.restricted);
-        let saga_state = saga_state(&command.payment_method, &quote);
-        let created = created(ctx, seen, &command.payment_method, quote, &items);
+        let saga_state = self.saga_state(ctx, &seen.doc.id, [&command.payment_method, "", ""], &quote).await?;
+        let created = created(ctx, seen, quote, &items);
         let events = seen.place_draft(created).map_err(|why| refused(&why))?;
         Ok(Decided { events, saga_state: Some(saga_state), limits })
     }
@@ -213,13 +213,7 @@ pub(super) fn numbered(lines: Vec<wire::OrderLine>, items: &BTreeMap<i32, OrderI
     lines.into_iter().zip(items.keys()).map(|(line, number)| wire::OrderLine { line: *number, ..line }).collect()
 }
 
-fn created(
-    ctx: &Ctx,
-    draft: &Order,
-    payment_method: &str,
-    quote: Quote,
-    items: &BTreeMap<i32, OrderItem>,
-) -> wire::OrderCreated {
+fn created(ctx: &Ctx, draft: &Order, quote: Quote, items: &BTreeMap<i32, OrderItem>) -> wire::OrderCreated {
     wire::OrderCreated {
         order_id: draft.doc.id.clone(),
         order_number: draft.doc.order_number,
@@ -229,7 +223,6 @@ fn created(
         totals: Some(quote.totals),
         shipping_address: draft.doc.shipping_address.clone(),
         shipping_service: draft.doc.shipping_service.clone(),
-        payment_method: payment_method.to_owned(),
         note: draft.doc.note.clone(),
         create_time: Some(wire_time(ctx.now)),
         reservation_hold_s: quote.hold_s,

@@ -36,8 +36,8 @@ diesel::define_sql_function! {
 
 /// Pause when nothing is committed here: what other processes write is heard after it.
 const IDLE: Duration = Duration::from_millis(250);
-/// Commits of this process come in bursts; one look serves them all.
-const CALM: Duration = Duration::from_millis(25);
+/// Commits of this process come in bursts; one look serves them all. The second while many people wait.
+const CALM: [Duration; 2] = [Duration::from_millis(25), Duration::from_millis(100)];
 /// How often the projection's lag is measured.
 const MEASURE: Duration = Duration::from_secs(5);
 /// Shorter than the life of details, so that hot ones are always there.
@@ -126,7 +126,7 @@ pub async fn keep(reads: Reads, cancel: tokio_util::sync::CancellationToken) {
                     tracing::info!(%fault, "copies of orders are not warm");
                 }
             }
-            _ = commits.changed() => tokio::time::sleep(CALM).await,
+            _ = commits.changed() => tokio::time::sleep(CALM[usize::from(ctx::foreground::is_busy())]).await,
             () = tokio::time::sleep(IDLE) => {}
         }
     }

@@ -15,8 +15,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use uuid::Uuid;
 
-use crate::app::App;
 use crate::app::place_saga::KIND;
+use crate::app::{App, rounds};
 use crate::infra::store::wire_time;
 
 /// A change that another process made is seen after this.
@@ -40,7 +40,7 @@ pub struct ListSagas {
 impl App {
     /// The tables of this service's sagas.
     pub fn saga_tables(&self) -> Vec<Definition> {
-        [&self.place, &self.cancel, &self.change, &self.renew].map(Definition::clone).to_vec()
+        [&self.place, &self.pay_again, &self.cancel, &self.change, &self.renew].map(Definition::clone).to_vec()
     }
 
     /// Reads a saga with its log and what others carry out for the same order.
@@ -58,9 +58,10 @@ impl App {
 
     /// A saga that was read, as operators see it.
     pub(super) async fn whole_saga(&self, ctx: &Ctx, view: &View) -> Result<wire::Saga, Fault> {
-        let mut saga = self.shown(view);
-        if view.kind == KIND {
-            let order = self.store.get(ctx.tenant, OrderId::from_uuid(view.id)).await?;
+        let mut saga = self.drawn(view);
+        if view.kind == KIND || view.kind == rounds::KIND {
+            let id = about(view).parse().map_err(Fault::internal)?;
+            let order = self.store.get(ctx.tenant, id).await?;
             saga.parts = parts(&order.doc);
         }
         Ok(saga)
@@ -93,7 +94,7 @@ impl App {
             Some(last) if more => self.pages.seal(tenant, mark, last.id.as_bytes()),
             _ => String::new(),
         };
-        Ok(wire::ListSagasResponse { sagas: views.iter().map(|view| self.shown(view)).collect(), next_page_token })
+        Ok(wire::ListSagasResponse { sagas: views.iter().map(|view| self.drawn(view)).collect(), next_page_token })
     }
 
     /// Opens a stream of a saga; `seen` is a version the caller has already.
@@ -145,7 +146,7 @@ impl App {
         Ok(ReceiverStream::new(receiver))
     }
 
-    fn shown(&self, view: &View) -> wire::Saga {
+    fn drawn(&self, view: &View) -> wire::Saga {
         let state = state(view);
         let awake =
             matches!(state, wire::SagaState::Running | wire::SagaState::Waiting | wire::SagaState::Compensating);
@@ -171,7 +172,7 @@ fn about(view: &View) -> String {
     view.subject.clone().unwrap_or_else(|| OrderId::from_uuid(view.id).to_string())
 }
 
-/// What a saga is called: the saga of a placed order by the order, any other by itself.
+/// What a saga is called: the saga of a placed order by the order, any other by itself, a later round of paying too.
 pub fn saga_name(kind: &str, id: Uuid) -> String {
     if kind == KIND { OrderId::from_uuid(id).to_string() } else { SagaId::from_uuid(id).to_string() }
 }

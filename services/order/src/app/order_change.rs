@@ -21,6 +21,7 @@ use crate::app::change_order::{Subject, read};
 use crate::app::change_saga::{AWAIT, ChangeState};
 use crate::app::draft_order::numbered;
 use crate::app::place_saga::CONFIRM;
+use crate::app::rounds::{run_in, same_run};
 use crate::app::{App, TURNS, overtaken};
 use crate::domain::basket::{self, Basket, Quote, Stage, check_expected_total};
 use crate::domain::change::{AGREE_S, edit, grows};
@@ -30,6 +31,7 @@ use crate::domain::event::OrderEvent;
 use crate::domain::order::{Order, Refusal};
 use crate::domain::rules;
 use crate::infra::placements::claim_units;
+use crate::infra::seal::column;
 use crate::infra::store::{Store, wire_time};
 
 /// What somebody wants an order to become.
@@ -71,6 +73,9 @@ impl App {
         let mut wrong = Violations::default();
         check_text("reason", &command.reason, 0, 200, &mut wrong);
         wrong.finish()?;
+        let order = command.subject.id.to_string();
+        let reason = self.sealed_text(ctx, column::CHANGE, &order, &command.reason).await?;
+        let command = &RequestChange { reason, ..command.clone() };
         let last = |order: wire::Order| order.changes.last().cloned().unwrap_or_default();
         self.write_change("order.request_change", ctx, command, false, last).await
     }
@@ -267,8 +272,10 @@ impl App {
             async move {
                 // The row of the saga that placed it first: behind the last step before the request the warehouse may
                 // hear of the order at this moment, unless it is held.
-                let early = saga::wake(conn, ctx.tenant, subject.id.uuid(), CONFIRM).await?;
+                let run = run_in(conn, ctx.tenant, subject.id).await?;
+                let early = saga::wake(conn, ctx.tenant, run, CONFIRM).await?;
                 let order = read(conn, &ctx, &subject).await?;
+                same_run(&order, run)?;
                 if order.version != priced.state.revision {
                     return Err(Fault::aborted("VERSION_CONFLICT", "the order was changed at the same moment").into());
                 }

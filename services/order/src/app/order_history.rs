@@ -96,12 +96,13 @@ mod tests {
                 recipient: "Jane Doe".into(),
                 line1: "Secret Street 1".into(),
                 city: "Springfield".into(),
+                sealed: Some(b"sealed bytes".to_vec().into()),
                 ..Address::default()
             }),
             ..wire::OrderCreated::default()
         };
         let json = masked_json(wire::OrderCreated::TYPE, &created.encode_to_vec()).expect("a known event");
-        for secret in ["pm_secret", "Jane", "Secret Street"] {
+        for secret in ["pm_secret", "Jane", "Secret Street", "sealed", "c2VhbGVk"] {
             assert!(!json.contains(secret), "{secret} in {json}");
         }
         assert!(json.contains("ord_1") && json.contains("Springfield"), "{json}");

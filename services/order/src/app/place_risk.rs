@@ -14,8 +14,10 @@ use fault::{Fault, Kind};
 use saga::{Outcome, Run};
 use serde_json::Value;
 
-use crate::app::place_saga::{Steps, Try, advance, append, judge, order_id, reject, undone};
+use crate::app::place_saga::{Steps, Try, advance, append, judge, now, order_id, reject, undone};
+use crate::app::rounds::round;
 use crate::domain::order::Order;
+use crate::infra::seal::column;
 
 /// How long a person has to look (`domain.md` 4.5 step 2b).
 const REVIEW_TIME: Duration = Duration::from_secs(24 * 3600);
@@ -83,7 +85,7 @@ impl Steps {
         let left = left(run);
         let answer = match policy {
             Ok(_) if left == Some(0) => self.close_review(run, ReviewState::Expired).await,
-            Ok(policy) => self.evaluate(run, order, stage, policy).await,
+            Ok(policy) => self.evaluate(run, order, stage, policy).await?,
             Err(fault) => Err(fault),
         };
         match answer {
@@ -108,20 +110,21 @@ impl Steps {
         order: &Order,
         stage: RiskStage,
         policy: Option<RiskPolicy>,
-    ) -> Result<RiskAssessment, Fault> {
-        let text = |name: &str| run.state[name].as_str().unwrap_or_default().to_owned();
+    ) -> Result<Result<RiskAssessment, Fault>, Outcome> {
         let request = EvaluateRiskRequest {
             order_id: order.doc.id.clone(),
             stage: stage.into(),
             customer_id: order.doc.customer_id.clone(),
             amount: order.doc.totals.as_ref().and_then(|totals| totals.total.clone()),
-            payment_method: text("payment_method"),
-            client_ip: text("client_ip"),
-            shipping_address: order.doc.shipping_address.clone(),
+            payment_method: self.secret(run, column::SAGA_TOKEN).await?,
+            client_ip: self.secret(run, column::SAGA_IP).await?,
+            shipping_address: self.address(run, order).await?,
             policy,
+            round: round(run),
         };
         let mut client = FraudServiceClient::new(self.peers.to("payment"));
-        Ok(client.evaluate_risk(self.peers.request_keyed(&run.ctx, &run.key, request)).await?.into_inner())
+        let answer = client.evaluate_risk(self.peers.request_keyed(&run.ctx, &run.key, request)).await;
+        Ok(answer.map(tonic::Response::into_inner).map_err(Fault::from))
     }
 
     async fn close_review(&self, run: &Run, state: ReviewState) -> Result<RiskAssessment, Fault> {
@@ -132,7 +135,9 @@ impl Steps {
 
     async fn not_fine(&self, run: &Run, order: &Order, risk: Risk) -> Try {
         let look = match risk {
-            Risk::Refused(why) => return Ok(reject(run, order, order.fail_payment(why), why, run.state.clone())),
+            Risk::Refused(why) => {
+                return Ok(reject(run, order, order.fail_payment(why, now(run)), why, run.state.clone()));
+            }
             Risk::Later => LOOK_AGAIN,
             Risk::Fine { .. } | Risk::Open => REVIEW_TIME,
         };

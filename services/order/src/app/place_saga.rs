@@ -24,11 +24,14 @@ use serde_json::{Value, json};
 use serve::Peers;
 
 use crate::app::cancel_saga::SUBJECT;
+use crate::app::change_saga::{between_changes, is_called_off};
 use crate::app::place_risk::is_doubted;
+use crate::app::rounds::round;
 use crate::domain::event::OrderEvent;
 use crate::domain::order::{Order, Refusal};
 use crate::domain::parcels::cut;
 use crate::infra::catalog::Catalog;
+use crate::infra::seal::{Safe, column};
 use crate::infra::store::{Store, doc, encode, wire_time};
 
 /// Names of the steps, in order.
@@ -61,6 +64,8 @@ pub struct Steps {
     pub catalog: Catalog,
     /// The other services.
     pub peers: Peers,
+    /// What opens addresses and tokens for them.
+    pub safe: Safe,
 }
 
 /// A method of [`Steps`] as the action of a step.
@@ -80,6 +85,11 @@ pub(super) type Try = Result<Outcome, Outcome>;
 
 /// The table.
 pub fn definition(steps: &Steps) -> Definition {
+    table(KIND, steps)
+}
+
+/// The table under a name.
+pub(super) fn table(kind: &'static str, steps: &Steps) -> Definition {
     let table = vec![
         // Tries for most of a minute: a restart of inventory costs no order.
         Step::new(STEPS[0], act!(steps, reserve)).timeout(Duration::from_secs(7)).tries(10).undo(act!(steps, release)),
@@ -94,7 +104,7 @@ pub fn definition(steps: &Steps) -> Definition {
             .backoff(Duration::from_millis(200), Duration::from_secs(1800))
             .undo(act!(steps, cancel_fulfillment)),
     ];
-    Definition::new(KIND, 2, table).when_undone(act!(steps, close))
+    Definition::new(kind, 2, table).when_undone(act!(steps, close))
 }
 
 impl Steps {
@@ -110,6 +120,7 @@ impl Steps {
             lines: lines.collect(),
             hold_s: i32::try_from(run.state["hold_s"].as_i64().unwrap_or(900)).unwrap_or(900),
             split: run.state["split"].as_bool().unwrap_or(false),
+            round: round(&run),
         };
         let mut client = ReservationServiceClient::new(self.peers.to("inventory"));
         match client.reserve_stock(self.peers.request_keyed(&run.ctx, &run.key, request)).await {
@@ -120,12 +131,16 @@ impl Steps {
                 state["allocations"] = Value::Array(allocations.collect());
                 Ok(advance(&run.ctx, &order, order.start_payment(), state))
             }
+            // What was to be paid again may be sold meanwhile: it may be tried once more (PAY-18).
+            Err(status) if round(&run) > 1 => {
+                Err(self.refused(&run, &order, status.into(), |order, why| order.fail_payment(why, now(&run))))
+            }
             Err(status) => Err(self.refused(&run, &order, status.into(), |order, why| order.fail(why))),
         }
     }
 
     pub(super) async fn release(self, run: Run) -> Try {
-        let request = ReleaseReservationRequest { order_id: order_id(&run).to_string() };
+        let request = ReleaseReservationRequest { order_id: order_id(&run).to_string(), round: round(&run) };
         let mut client = ReservationServiceClient::new(self.peers.to("inventory"));
         let answer = client.release_reservation(self.peers.request_keyed(&run.ctx, &run.key, request)).await;
         Ok(undone(answer, run))
@@ -137,13 +152,13 @@ impl Steps {
         // From the second look on the question is what became of it, not do it.
         let asked = run.attempt > 1 || ["action_deadline", RESTS].iter().any(|known| run.state.get(known).is_some());
         let answer = if asked {
-            let request = InquirePaymentRequest { order_id: order.doc.id.clone() };
+            let request = InquirePaymentRequest { order_id: order.doc.id.clone(), round: round(&run) };
             match client.inquire_payment(self.peers.request_keyed(&run.ctx, &run.key, request)).await {
-                Err(status) if status.code() == tonic::Code::NotFound => self.ask(&mut client, &run, &order).await,
+                Err(status) if status.code() == tonic::Code::NotFound => self.ask(&mut client, &run, &order).await?,
                 answer => answer,
             }
         } else {
-            self.ask(&mut client, &run, &order).await
+            self.ask(&mut client, &run, &order).await?
         };
         match answer {
             Ok(payment) => match payment.into_inner() {
@@ -154,7 +169,7 @@ impl Steps {
                 let fault = Fault::from(status);
                 match wait_for_provider(&run, &fault) {
                     Some(wait) => Ok(wait),
-                    None => Err(self.refused(&run, &order, fault, |order, why| order.fail_payment(why))),
+                    None => Err(self.refused(&run, &order, fault, |order, why| order.fail_payment(why, now(&run)))),
                 }
             }
         }
@@ -165,22 +180,23 @@ impl Steps {
         client: &mut PaymentServiceClient<serve::PeerClient>,
         run: &Run,
         order: &Order,
-    ) -> Result<tonic::Response<Payment>, tonic::Status> {
+    ) -> Result<Result<tonic::Response<Payment>, tonic::Status>, Outcome> {
         let request = AuthorizePaymentRequest {
             order_id: order.doc.id.clone(),
             amount: order.doc.totals.as_ref().and_then(|totals| totals.total.clone()),
-            payment_method: run.state["payment_method"].as_str().unwrap_or_default().to_owned(),
+            payment_method: self.secret(run, column::SAGA_TOKEN).await?,
             challenge: run.state["challenge"].as_bool().unwrap_or(false),
             customer_id: order.doc.customer_id.clone(),
             // As the tenant wanted when it was placed; of a service nothing is shipped that money could be taken for.
             capture_now: is_service(order) || run.state["capture_now"].as_bool().unwrap_or(false),
-            mandate: run.state["mandate"].as_str().unwrap_or_default().to_owned(),
+            mandate: self.secret(run, column::SAGA_MANDATE).await?,
+            round: round(run),
         };
-        client.authorize_payment(self.peers.request_keyed(&run.ctx, &run.key, request)).await
+        Ok(client.authorize_payment(self.peers.request_keyed(&run.ctx, &run.key, request)).await)
     }
 
     pub(super) async fn void(self, run: Run) -> Try {
-        let request = VoidPaymentRequest { order_id: order_id(&run).to_string() };
+        let request = VoidPaymentRequest { order_id: order_id(&run).to_string(), round: round(&run) };
         let mut client = PaymentServiceClient::new(self.peers.to("payment"));
         let answer = client.void_payment(self.peers.request_keyed(&run.ctx, &run.key, request)).await;
         Ok(undone(answer, run))
@@ -209,8 +225,12 @@ impl Steps {
             return Ok(advance(&run.ctx, &order, order.confirm(), run.state.clone()));
         }
         let allocations = self.allocations(&run, &order).await?;
-        match self.ask_warehouses(&run, &order, &allocations, 0).await? {
+        match self.ask_warehouses(&run, &order, &allocations, between_changes(&order)).await? {
             Ok(()) => Ok(advance(&run.ctx, &order, order.confirm(), run.state.clone())),
+            // A change called the warehouses off while they were asked: they are asked for what it makes of the order.
+            Err(fault) if is_called_off(&fault) && self.order(&run).await?.version != order.version => {
+                Err(Outcome::Retry { reason: fault.to_string() })
+            }
             Err(fault) => Err(self.refused(&run, &order, fault, |order, why| order.fail(why))),
         }
     }
@@ -227,14 +247,14 @@ impl Steps {
         let Some(parcels) = cut(&order.doc, allocations) else {
             return Err(Outcome::Attention { reason: "the stock set aside does not cover the order".to_owned() });
         };
-        let only = parcels.len() == 1;
+        let (only, ship_to) = (parcels.len() == 1, self.address(run, order).await?);
         let mut client = FulfillmentServiceClient::new(self.peers.to("fulfillment"));
         for parcel in parcels {
             let request = CreateFulfillmentRequest {
                 order_id: order.doc.id.clone(),
                 warehouse: parcel.warehouse,
                 lines: parcel.lines,
-                ship_to: order.doc.shipping_address.clone(),
+                ship_to: ship_to.clone(),
                 shipping_service: order.doc.shipping_service.clone(),
                 capture_amount: Some(Money {
                     currency_code: order.doc.currency_code.clone(),
@@ -296,12 +316,17 @@ impl Steps {
     /// Everything is undone: the order says so.
     async fn close(self, run: Run) -> Try {
         let order = self.order(&run).await?;
-        let reason = run.undo_reason.as_deref().unwrap_or("SAGA_UNDONE");
+        let reason = run.undo_code().unwrap_or("SAGA_UNDONE");
         let events = match order.state() {
             OrderState::CancellationPending => order.cancel(),
             // The change ends first; stock and money are given back already, so it cannot succeed.
             OrderState::ChangePending => return Err(Outcome::Retry { reason: "CHANGE_PENDING".to_owned() }),
             OrderState::PaymentFailed | OrderState::Failed | OrderState::Cancelled => Err(Refusal::Already),
+            OrderState::PaymentProcessing | OrderState::PaymentActionRequired | OrderState::PaymentReview
+                if round(&run) > 1 =>
+            {
+                order.fail_payment(reason, now(&run))
+            }
             _ => order.fail(reason),
         };
         Ok(advance(&run.ctx, &order, events, run.state.clone()))
@@ -343,7 +368,7 @@ fn wait_for_provider(run: &Run, fault: &Fault) -> Option<Outcome> {
 }
 
 /// Whether it books time: nothing leaves a warehouse (ORD-46).
-fn is_service(order: &Order) -> bool {
+pub(super) fn is_service(order: &Order) -> bool {
     order.doc.kind() == OrderKind::ServiceRequest
 }
 
@@ -362,7 +387,7 @@ pub(super) fn judge(run: &Run, order: &Order, payment: &Payment) -> Outcome {
             advance(&run.ctx, order, events, state)
         }
         PaymentState::Declined => {
-            let events = order.fail_payment(&payment.decline_reason);
+            let events = order.fail_payment(&payment.decline_reason, now(run));
             reject(run, order, events, &payment.decline_reason, state)
         }
         PaymentState::RequiresAction => wait_for_action(run, order, payment, state),
@@ -373,7 +398,7 @@ pub(super) fn judge(run: &Run, order: &Order, payment: &Payment) -> Outcome {
         | PaymentState::PartiallyRefunded
         | PaymentState::Refunded
         | PaymentState::Expired
-        | PaymentState::Disputed => reject(run, order, order.fail_payment("VOIDED"), "VOIDED", state),
+        | PaymentState::Disputed => reject(run, order, order.fail_payment("VOIDED", now(run)), "VOIDED", state),
     }
 }
 
@@ -383,7 +408,8 @@ fn wait_for_action(run: &Run, order: &Order, payment: &Payment, mut state: Value
     });
     let left = until.saturating_sub(run.ctx.now.as_second());
     if left <= 0 {
-        return reject(run, order, order.fail_payment("ACTION_TIMEOUT"), "ACTION_TIMEOUT", state);
+        let events = order.fail_payment("ACTION_TIMEOUT", now(run));
+        return reject(run, order, events, "ACTION_TIMEOUT", state);
     }
     state["action_deadline"] = until.into();
     let events = order.require_action(&payment.id, &payment.action_url).ok();
@@ -435,6 +461,10 @@ pub(super) fn undone<R>(answer: Result<R, tonic::Status>, run: Run) -> Outcome {
 /// Whether warehouses work on an order and none of them was called off.
 pub(super) fn begun_everywhere(fault: &Fault) -> bool {
     fault.reason() == "ORDER_IN_PICKING" && fault.metadata().get("cancelled").is_none_or(String::is_empty)
+}
+
+pub(super) fn now(run: &Run) -> prost_types::Timestamp {
+    wire_time(run.ctx.now)
 }
 
 /// The order of a saga: the one it says, or else the one it shares its id with.

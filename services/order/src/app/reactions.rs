@@ -10,8 +10,8 @@ use contract::inventory::v1::ProductChanged;
 use contract::order::v1 as wire;
 use contract::order::v1::{OrderChangeApplied, OrderChangeDeclined, OrderState};
 use contract::payment::v1::{
-    AuthorizationExpired, AuthorizationExpiring, PaymentAuthorized, PaymentCaptured, PaymentDeclined, RefundSucceeded,
-    RiskReviewResolved,
+    AuthorizationExpired, AuthorizationExpiring, PaymentAuthorized, PaymentCaptured, PaymentDeclined,
+    PaymentMarkedPaid, RefundSucceeded, RiskReviewResolved,
 };
 use contract::shipping::v1::{ShipmentDelivered, ShipmentShipped};
 use fault::Fault;
@@ -24,29 +24,32 @@ use saga::Definition;
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::app::App;
 use crate::app::cancel_order::refused;
 use crate::app::cancel_saga::SUBJECT;
 use crate::app::change_saga::AWAIT;
 use crate::app::place_saga;
 use crate::app::renew_saga::PAYMENT;
+use crate::app::retry_payment::paid_outside;
+use crate::app::rounds::{run_in, run_of};
 use crate::domain::event::OrderEvent;
 use crate::domain::order::{Order, Refusal};
-use crate::infra::catalog::Catalog;
 use crate::infra::placements::settle_units;
 use crate::infra::store::Store;
 
 type Handled<'c> = BoxFuture<'c, Result<(), pg::Error>>;
 
 /// What the order service listens to.
-pub fn subscription(catalog: Catalog, renew: Definition) -> Subscription {
+pub fn subscription(app: &App) -> Subscription {
+    let (catalog, renew, pay_again) = (app.catalog.clone(), app.renew.clone(), app.pay_again.clone());
     let (products, customers) = (catalog.clone(), catalog.clone());
-    let (ending, ended) = (Arc::new(renew.clone()), Arc::new(renew));
+    let (ending, ended, pay_again) = (Arc::new(renew.clone()), Arc::new(renew), Arc::new(pay_again));
     Subscription::new("order")
         .on(PaymentAuthorized::TYPE, |conn, delivery| {
-            wake::<PaymentAuthorized>(conn, delivery, |event| &event.order_id)
+            wake::<PaymentAuthorized>(conn, delivery, |event| (&event.order_id, event.round))
         })
         .on(RiskReviewResolved::TYPE, |conn, delivery| {
-            wake::<RiskReviewResolved>(conn, delivery, |event| &event.order_id)
+            wake::<RiskReviewResolved>(conn, delivery, |event| (&event.order_id, event.round))
         })
         .on(OrderChangeApplied::TYPE, |conn, delivery| {
             decided::<OrderChangeApplied>(conn, delivery, |event| (&event.order_id, &event.change_id))
@@ -54,15 +57,18 @@ pub fn subscription(catalog: Catalog, renew: Definition) -> Subscription {
         .on(OrderChangeDeclined::TYPE, |conn, delivery| {
             decided::<OrderChangeDeclined>(conn, delivery, |event| (&event.order_id, &event.change_id))
         })
-        .on(PaymentDeclined::TYPE, |conn, delivery| wake::<PaymentDeclined>(conn, delivery, |event| &event.order_id))
+        .on(PaymentDeclined::TYPE, |conn, delivery| {
+            wake::<PaymentDeclined>(conn, delivery, |event| (&event.order_id, event.round))
+        })
+        .on(PaymentMarkedPaid::TYPE, move |conn, delivery| marked_paid(conn, delivery, Arc::clone(&pay_again)))
         .on(AuthorizationExpiring::TYPE, move |conn, delivery| {
             renews::<AuthorizationExpiring>(conn, delivery, Arc::clone(&ending), |event| {
-                (&event.order_id, &event.payment_id)
+                (&event.order_id, &event.payment_id, event.round)
             })
         })
         .on(AuthorizationExpired::TYPE, move |conn, delivery| {
             renews::<AuthorizationExpired>(conn, delivery, Arc::clone(&ended), |event| {
-                (&event.order_id, &event.payment_id)
+                (&event.order_id, &event.payment_id, event.round)
             })
         })
         .on(PaymentCaptured::TYPE, |conn, delivery| {
@@ -110,11 +116,15 @@ pub fn subscription(catalog: Catalog, renew: Definition) -> Subscription {
 }
 
 fn captured(order: &Order, event: &PaymentCaptured) -> Result<Vec<OrderEvent>, Refusal> {
-    Ok(event.captured_total.clone().map(|total| order.note_capture(total)).unwrap_or_default())
+    let ours = order.is_paid_by(&event.payment_id, event.round);
+    let total = event.captured_total.clone().filter(|_| ours);
+    Ok(total.map(|total| order.note_capture(total)).unwrap_or_default())
 }
 
 fn refunded(order: &Order, event: &RefundSucceeded) -> Result<Vec<OrderEvent>, Refusal> {
-    Ok(event.amount.as_ref().map(|amount| order.note_refund(amount)).unwrap_or_default())
+    let ours = order.is_paid_by(&event.payment_id, event.round);
+    let amount = event.amount.as_ref().filter(|_| ours);
+    Ok(amount.map(|amount| order.note_refund(amount)).unwrap_or_default())
 }
 
 fn shipped(order: &Order, event: &ShipmentShipped) -> Result<Vec<OrderEvent>, Refusal> {
@@ -144,7 +154,8 @@ fn decided<E: prost::Message + Default + 'static>(
         let id: OrderId = order.parse().map_err(Fault::internal)?;
         let change: ChangeId = change.parse().map_err(Fault::internal)?;
         saga::wake(conn, delivery.ctx.tenant, change.uuid(), AWAIT).await?;
-        saga::wake(conn, delivery.ctx.tenant, id.uuid(), place_saga::REQUEST).await?;
+        let run = run_in(conn, delivery.ctx.tenant, id).await?;
+        saga::wake(conn, delivery.ctx.tenant, run, place_saga::REQUEST).await?;
         let order = Store::get_in(conn, delivery.ctx.tenant, id).await?;
         // Of a change that was asked for meanwhile the units are counted already, and its end comes here too.
         if order.state() != OrderState::ChangePending {
@@ -155,16 +166,27 @@ fn decided<E: prost::Message + Default + 'static>(
     .boxed()
 }
 
-/// The order's saga looks again: what its payment step waits for may have come.
+/// Money came outside of any provider: an order whose payment had failed goes on (PAY-18).
+fn marked_paid(conn: &mut Conn, delivery: Arc<Delivery>, table: Arc<Definition>) -> Handled<'_> {
+    async move {
+        let event: PaymentMarkedPaid = delivery.decode()?;
+        let id: OrderId = event.order_id.parse().map_err(Fault::internal)?;
+        paid_outside(conn, &delivery.ctx, &table, id, &event.reason).await
+    }
+    .boxed()
+}
+
+/// The saga of the round looks again: what its payment step waits for may have come.
 fn wake<E: prost::Message + Default + 'static>(
     conn: &mut Conn,
     delivery: Arc<Delivery>,
-    order: fn(&E) -> &str,
+    round: fn(&E) -> (&str, i32),
 ) -> Handled<'_> {
     async move {
         let event: E = delivery.decode()?;
-        let id: OrderId = order(&event).parse().map_err(Fault::internal)?;
-        saga::wake(conn, delivery.ctx.tenant, id.uuid(), place_saga::AUTHORIZE).await?;
+        let (order, round) = round(&event);
+        let id: OrderId = order.parse().map_err(Fault::internal)?;
+        saga::wake(conn, delivery.ctx.tenant, run_of(id, round), place_saga::AUTHORIZE).await?;
         Ok(())
     }
     .boxed()
@@ -175,13 +197,14 @@ fn renews<E: prost::Message + Default + 'static>(
     conn: &mut Conn,
     delivery: Arc<Delivery>,
     table: Arc<Definition>,
-    ids: fn(&E) -> (&String, &String),
+    ids: fn(&E) -> (&String, &String, i32),
 ) -> Handled<'_> {
     async move {
         let event: E = delivery.decode()?;
-        let (order, payment) = ids(&event);
+        let (order, payment, round) = ids(&event);
         let id: OrderId = order.parse().map_err(Fault::internal)?;
-        if Store::get_in(conn, delivery.ctx.tenant, id).await?.awaits_parcels() {
+        let found = Store::get_in(conn, delivery.ctx.tenant, id).await?;
+        if found.awaits_parcels() && found.is_paid_by(payment, round) {
             let state = json!({SUBJECT: order, PAYMENT: payment});
             saga::start(conn, &delivery.ctx, &table, Uuid::now_v7(), state).await?;
         }

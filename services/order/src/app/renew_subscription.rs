@@ -102,7 +102,8 @@ impl App {
             fingerprint: [0; 32],
         };
         let ctx = Ctx { idempotency: Some(key), ..ctx.clone() };
-        let made = self.create(&ctx, command(id, order, renewal.period, &begun.doc)).await;
+        let agreed = self.safe.open_subscription(ctx.tenant, begun.doc.clone()).await?;
+        let made = self.create(&ctx, command(id, order, renewal.period, &agreed)).await;
         let (next, look) = match &made {
             Ok(_) => (None, begun.due(ctx.now)),
             Err(fault) if !is_final(fault) => return Err(made.err().unwrap_or_else(|| Fault::internal("no fault"))),

@@ -93,17 +93,19 @@ impl App {
             interval: command.interval,
             ..Default::default()
         };
+        let doc = self.safe.seal_subscription(ctx.tenant, doc).await?;
         let next = Arc::new(Subscription::begin(doc, start, ctx.now));
         let context = ctx.clone();
         let begun = self.store.pg.once("subscription.begin", ctx, move |conn: &mut Conn| {
             let (ctx, next) = (context.clone(), Arc::clone(&next));
             async move {
                 let saved = subscriptions::save(conn, &ctx, &Subscription::default(), &next, Some(start)).await?;
-                Ok(shown(saved.doc))
+                Ok(saved.doc)
             }
             .boxed()
         });
-        Ok(begun.await?)
+        let Once { response, replayed } = begun.await?;
+        Ok(Once { response: self.shown_subscription(ctx, response).await?, replayed })
     }
 
     /// Reads a subscription that the caller may see.
@@ -111,7 +113,8 @@ impl App {
     /// # Errors
     /// NotFound `SUBSCRIPTION_NOT_FOUND`.
     pub async fn subscription(&self, ctx: &Ctx, id: SubscriptionId) -> Result<wire::Subscription, Fault> {
-        Ok(shown(self.whole_subscription(ctx, id).await?.doc))
+        let found = self.whole_subscription(ctx, id).await?;
+        self.shown_subscription(ctx, found.doc).await
     }
 
     /// Reads a page, newest first; a customer has only his own.
@@ -149,7 +152,11 @@ impl App {
             }
             _ => String::new(),
         };
-        Ok((found.into_iter().map(|one| shown(one.doc)).collect(), next))
+        let mut page = Vec::with_capacity(found.len());
+        for one in found {
+            page.push(self.shown_subscription(ctx, one.doc).await?);
+        }
+        Ok((page, next))
     }
 
     /// Changes what is ordered, where it goes and how it is paid, from the next order on.
@@ -157,26 +164,39 @@ impl App {
     /// # Errors
     /// Invalid with every wrong field; Precondition `SUBSCRIPTION_STATE_FORBIDS`; Aborted `ETAG_MISMATCH`.
     pub async fn amend(&self, ctx: &Ctx, about: &About, amend: Amend) -> Result<wire::Subscription, Fault> {
+        for turn in 1.. {
+            let amended = self.amend_once(ctx, about, amend.clone()).await;
+            // Who names no version means the newest one, also when there is a newer one by now.
+            let stale = amended.as_ref().is_err_and(|fault| fault.reason() == "ETAG_MISMATCH");
+            if turn >= TURNS || !about.etag.is_empty() || !stale {
+                return amended;
+            }
+        }
+        Err(Fault::internal("the last turn gave no answer"))
+    }
+
+    /// Changes a subscription as it was seen: what is sealed is one value, so that nothing of another change may be lost.
+    async fn amend_once(&self, ctx: &Ctx, about: &About, amend: Amend) -> Result<wire::Subscription, Fault> {
         let seen = self.whole_subscription(ctx, about.id).await?;
+        if !about.etag.is_empty() && about.etag != seen.doc.etag {
+            return Err(stale(&seen));
+        }
         let mut wrong = Violations::default();
         if let Some((method, mandate)) = &amend.payment {
             check_payment(method, mandate, &mut wrong);
         }
-        let changed = move |doc: &wire::Subscription| {
-            let amend = amend.clone();
-            let mut doc = doc.clone();
-            doc.items = amend.items.unwrap_or(doc.items);
-            doc.shipping_address = amend.address.or(doc.shipping_address);
-            doc.shipping_service = amend.service.unwrap_or(doc.shipping_service);
-            if let Some((method, mandate)) = amend.payment {
-                (doc.payment_method, doc.mandate_reference) = (method, mandate);
-            }
-            doc
-        };
+        let before = self.safe.open_subscription(ctx.tenant, seen.doc.clone()).await?;
+        let after = amended(before.clone(), amend);
         let buyer = seen.doc.customer_id.parse().map_err(Fault::internal)?;
-        self.check_basket(ctx, Some(buyer), &basket(&changed(&seen.doc)), wrong).await?;
-        let now = ctx.now;
-        self.decide(ctx, about, Arc::new(move |seen: &Subscription| seen.update(changed(&seen.doc), now))).await
+        self.check_basket(ctx, Some(buyer), &basket(&after), wrong).await?;
+        let about = About { id: about.id, etag: seen.doc.etag };
+        let (same, now) = (after == before, ctx.now);
+        let sealed = self.safe.seal_subscription(ctx.tenant, after).await?;
+        let decide = move |seen: &Subscription| {
+            // A new seal of the same would look like a change.
+            seen.update(if same { seen.doc.clone() } else { sealed.clone() }, now)
+        };
+        self.decide(ctx, &about, Arc::new(decide)).await
     }
 
     /// Pauses, resumes, skips or cancels.
@@ -215,7 +235,11 @@ impl App {
             }
             .boxed()
         });
-        Ok(shown(decided.await?))
+        self.shown_subscription(ctx, decided.await?).await
+    }
+
+    async fn shown_subscription(&self, ctx: &Ctx, doc: wire::Subscription) -> Result<wire::Subscription, Fault> {
+        Ok(shown(self.safe.open_subscription(ctx.tenant, doc).await?))
     }
 
     async fn whole_subscription(&self, ctx: &Ctx, id: SubscriptionId) -> Result<Subscription, Fault> {
@@ -255,6 +279,16 @@ pub(super) fn basket(doc: &wire::Subscription) -> Basket {
         agreed: std::collections::BTreeMap::new(),
         kind: Some(wire::OrderKind::Subscription),
     }
+}
+
+fn amended(mut doc: wire::Subscription, amend: Amend) -> wire::Subscription {
+    doc.items = amend.items.unwrap_or(doc.items);
+    doc.shipping_address = amend.address.or(doc.shipping_address);
+    doc.shipping_service = amend.service.unwrap_or(doc.shipping_service);
+    if let Some((method, mandate)) = amend.payment {
+        (doc.payment_method, doc.mandate_reference) = (method, mandate);
+    }
+    doc
 }
 
 /// As people see it: the payment token by its last characters.

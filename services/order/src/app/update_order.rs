@@ -43,8 +43,10 @@ impl App {
         }
         wrong.finish()?;
         let subject = Subject { id: command.id, etag: command.etag.clone() };
+        let id = command.id.to_string();
+        let sealed = self.sealed(ctx, &id, command.address.clone(), command.note.as_deref()).await?;
         for turn in 1.. {
-            let updated = self.update_once(ctx, &subject, &command).await;
+            let updated = self.update_once(ctx, &subject, &command, sealed.clone()).await;
             if turn >= TURNS || !overtaken(&updated) {
                 return Ok(updated?.response);
             }
@@ -57,6 +59,7 @@ impl App {
         ctx: &Ctx,
         subject: &Subject,
         command: &UpdateOrder,
+        (address, note): (Option<Address>, Option<String>),
     ) -> Result<Once<wire::Order>, Fault> {
         // Taxes follow the address as long as nothing is placed.
         if let Some(address) = &command.address {
@@ -65,7 +68,6 @@ impl App {
                 return self.readdress(ctx, subject, &seen, address.clone(), command.note.clone()).await;
             }
         }
-        let (address, note) = (command.address.clone(), command.note.clone());
         let decide = move |order: &Order| match order.state() {
             // It was no draft a moment ago, or it is none without an address.
             wire::OrderState::Draft if address.is_some() => Err(Refusal::State(order.state())),

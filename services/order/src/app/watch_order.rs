@@ -40,7 +40,9 @@ impl App {
                 if order.doc.etag != seen {
                     seen.clone_from(&order.doc.etag);
                     let state = order.state();
-                    if sender.send(Ok(order.doc)).await.is_err() || is_final(state) {
+                    let shown = app.shown(&ctx, order.doc).await.map_err(Status::from);
+                    let broken = shown.is_err();
+                    if sender.send(shown).await.is_err() || broken || is_final(state) {
                         return;
                     }
                 } else if is_final(order.state()) {

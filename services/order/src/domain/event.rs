@@ -45,6 +45,8 @@ pub enum OrderEvent {
     PaymentActionRequired(wire::OrderPaymentActionRequired),
     /// The payment was declined.
     PaymentFailed(wire::OrderPaymentFailed),
+    /// It is paid again.
+    PaymentRetried(wire::OrderPaymentRetried),
     /// Money was taken.
     PaymentCaptured(wire::OrderPaymentCaptured),
     /// The warehouse has accepted.
@@ -102,6 +104,7 @@ each! {
     PaymentCompleted => OrderPaymentCompleted,
     PaymentActionRequired => OrderPaymentActionRequired,
     PaymentFailed => OrderPaymentFailed,
+    PaymentRetried => OrderPaymentRetried,
     PaymentCaptured => OrderPaymentCaptured,
     Confirmed => OrderConfirmed,
     Shipped => OrderShipped,

@@ -6,6 +6,7 @@ use prost_types::Timestamp;
 
 use crate::domain::event::OrderEvent;
 use crate::domain::order::Order;
+use crate::domain::retry;
 use crate::domain::state::{is_lock, lifecycle, retail};
 
 impl Order {
@@ -46,6 +47,10 @@ impl Order {
             | OrderEvent::ChangeDeclined(_) => change(doc, event),
             OrderEvent::NoteAdded(_) | OrderEvent::Held(_) | OrderEvent::Released(_) | OrderEvent::Rated(_) => {
                 care(doc, event);
+            }
+            OrderEvent::PaymentRetried(retried) => {
+                doc.state_reason.clear();
+                retry::retried(doc.payment.get_or_insert_default(), retried);
             }
             OrderEvent::PaymentCompleted(_)
             | OrderEvent::PaymentActionRequired(_)
@@ -156,10 +161,7 @@ fn money(payment: &mut wire::PaymentSummary, event: &OrderEvent) {
             payment.payment_id.clone_from(&required.payment_id);
             payment.action_url.clone_from(&required.action_url);
         }
-        OrderEvent::PaymentFailed(failed) => {
-            payment.decline_reason.clone_from(&failed.reason);
-            payment.action_url.clear();
-        }
+        OrderEvent::PaymentFailed(failed) => retry::failed(payment, failed),
         OrderEvent::PaymentCaptured(captured) => payment.captured.clone_from(&captured.captured),
         OrderEvent::Refunded(refunded) => payment.refunded.clone_from(&refunded.refunded),
         _ => {}

@@ -30,6 +30,15 @@ pub enum Refusal {
     /// The change's state does not allow it (ORD-44).
     #[error("a change in state {} does not allow this", .0.as_str_name())]
     Change(OrderChangeState),
+    /// It was tried to be paid as often as it may be (PAY-18).
+    #[error("a failed payment may be tried again 3 times")]
+    RetriesExhausted,
+    /// Its payment failed too long ago; until when it might have been tried again, and how often (PAY-18).
+    #[error("a failed payment may be tried again within 24 hours")]
+    RetryTooLate(Timestamp, i32),
+    /// It is a subscription's, whose own schedule asks for the money again (PAY-18, ORD-46).
+    #[error("the subscription of the order asks for the money again by its own schedule")]
+    Subscribed,
     /// The order has as many of them as it may have.
     #[error("an order has at most {0} {1}")]
     Full(usize, &'static str),
@@ -47,7 +56,7 @@ pub struct Order {
 impl Order {
     /// Revision of the picture and of what events do to it; raise it when either changes, or an old snapshot is taken
     /// for a new one.
-    pub const REV: i32 = 4;
+    pub const REV: i32 = 5;
 
     /// Reads a stored picture.
     pub fn of_doc(doc: wire::Order) -> Self {
@@ -123,9 +132,10 @@ impl Order {
     ///
     /// # Errors
     /// [`Refusal::Already`], [`Refusal::State`].
-    pub fn fail_payment(&self, reason: &str) -> Result<Vec<OrderEvent>, Refusal> {
+    pub fn fail_payment(&self, reason: &str, at: Timestamp) -> Result<Vec<OrderEvent>, Refusal> {
         let status = self.to(OrderState::PaymentFailed, reason)?;
-        let failed = wire::OrderPaymentFailed { order_id: self.doc.id.clone(), reason: reason.to_owned() };
+        let (order_id, reason, fail_time) = (self.doc.id.clone(), reason.to_owned(), Some(at));
+        let failed = wire::OrderPaymentFailed { order_id, reason, fail_time };
         Ok(vec![OrderEvent::PaymentFailed(failed), status])
     }
 
@@ -135,7 +145,8 @@ impl Order {
     /// [`Refusal::Already`], [`Refusal::State`].
     pub fn confirm(&self) -> Result<Vec<OrderEvent>, Refusal> {
         let status = self.to(OrderState::FulfillmentPending, "")?;
-        Ok(vec![OrderEvent::Confirmed(wire::OrderConfirmed { order_id: self.doc.id.clone() }), status])
+        let (order_id, customer_id) = self.names();
+        Ok(vec![OrderEvent::Confirmed(wire::OrderConfirmed { order_id, customer_id }), status])
     }
 
     /// It cannot be fulfilled.
@@ -173,8 +184,8 @@ impl Order {
     pub fn request_cancellation(&self, reason: &str) -> Result<Vec<OrderEvent>, Refusal> {
         if self.holds_nothing() {
             let status = self.to(OrderState::Cancelled, reason)?;
-            let order_id = self.doc.id.clone();
-            let cancelled = wire::OrderCancelled { order_id, reason: reason.to_owned() };
+            let (order_id, customer_id) = self.names();
+            let cancelled = wire::OrderCancelled { order_id, reason: reason.to_owned(), customer_id };
             return Ok(vec![OrderEvent::Cancelled(cancelled), status]);
         }
         Ok(vec![self.to(OrderState::CancellationPending, reason)?])
@@ -186,7 +197,8 @@ impl Order {
     /// [`Refusal::Already`], [`Refusal::State`].
     pub fn cancel(&self) -> Result<Vec<OrderEvent>, Refusal> {
         let status = self.to(OrderState::Cancelled, "")?;
-        let cancelled = wire::OrderCancelled { order_id: self.doc.id.clone(), reason: self.doc.state_reason.clone() };
+        let (order_id, customer_id) = self.names();
+        let cancelled = wire::OrderCancelled { order_id, reason: self.doc.state_reason.clone(), customer_id };
         Ok(vec![OrderEvent::Cancelled(cancelled), status])
     }
 
@@ -246,8 +258,9 @@ impl Order {
         let before = payment.refunded.map_or(0, |known| known.amount_minor);
         let refunded = Money { amount_minor: before.saturating_add(amount.amount_minor), ..amount.clone() };
         let all = payment.captured.is_some_and(|captured| captured.amount_minor == refunded.amount_minor);
-        let order_id = self.doc.id.clone();
-        let mut events = vec![OrderEvent::Refunded(wire::OrderRefunded { order_id, refunded: Some(refunded) })];
+        let (order_id, customer_id) = self.names();
+        let refunded = wire::OrderRefunded { order_id, refunded: Some(refunded), customer_id };
+        let mut events = vec![OrderEvent::Refunded(refunded)];
         if all && may(self.state(), OrderState::Refunded) {
             events.push(self.changed(OrderState::Refunded, ""));
         }
@@ -274,8 +287,8 @@ impl Order {
             return Err(Refusal::Already);
         }
         let lines = self.parts(lines, |line, quantity| line.shipped + quantity <= line.quantity - line.cancelled)?;
-        let shipped =
-            OrderEvent::Shipped(wire::OrderShipped { order_id: self.doc.id.clone(), shipment: Some(parcel), lines });
+        let (order_id, customer_id) = self.names();
+        let shipped = OrderEvent::Shipped(wire::OrderShipped { order_id, shipment: Some(parcel), lines, customer_id });
         self.with_derived_state(shipped)
     }
 
@@ -291,15 +304,18 @@ impl Order {
             Some(_) => {}
         }
         let lines = self.parts(lines, |line, quantity| line.delivered + quantity <= line.shipped)?;
-        let delivered = OrderEvent::Delivered(wire::OrderDelivered {
-            order_id: self.doc.id.clone(),
-            shipment_id: shipment_id.to_owned(),
-            lines,
-        });
+        let (order_id, customer_id) = self.names();
+        let shipment_id = shipment_id.to_owned();
+        let delivered = OrderEvent::Delivered(wire::OrderDelivered { order_id, shipment_id, lines, customer_id });
         self.with_derived_state(delivered)
     }
 
     // === helpers ===
+
+    /// The order and who bought it, as events name them.
+    pub(super) fn names(&self) -> (String, String) {
+        (self.doc.id.clone(), self.doc.customer_id.clone())
+    }
 
     pub(super) fn to(&self, to: OrderState, reason: &str) -> Result<OrderEvent, Refusal> {
         let from = self.state();

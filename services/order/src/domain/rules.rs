@@ -67,6 +67,9 @@ pub fn check_address(field: &str, address: Option<&Address>, violations: &mut Vi
             violations.add(format!("{field}.{name}"), "CONTROL_CHARACTER", "no control characters");
         }
     }
+    if address.sealed.is_some() {
+        violations.add(format!("{field}.sealed"), "SEALED_ADDRESS", "an address is sent as it is, not sealed");
+    }
     let country = address.country_code.as_str();
     if country.len() != 2 || !country.bytes().all(|letter| letter.is_ascii_uppercase()) {
         violations.add(format!("{field}.country_code"), "COUNTRY_INVALID", "two upper-case letters (ISO 3166-1)");
@@ -222,6 +225,8 @@ mod tests {
     #[test]
     fn ord_19_an_address_names_every_wrong_field() {
         let address = Address { country_code: "US".into(), postal_code: "9".into(), ..Address::default() };
+        let sealed = Address { sealed: Some(vec![1].into()), ..address.clone() };
+        assert!(reasons(|v| check_address("a", Some(&sealed), v)).contains(&"a.sealed SEALED_ADDRESS".to_owned()));
         let found = reasons(|v| check_address("a", Some(&address), v));
         assert_eq!(found, ["a.recipient REQUIRED", "a.line1 REQUIRED", "a.city REQUIRED", "a.region REGION_INVALID"]);
         assert_eq!(reasons(|v| check_address("a", None, v)), ["a REQUIRED"]);

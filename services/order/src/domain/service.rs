@@ -17,14 +17,19 @@ impl Order {
             (OrderKind::ServiceRequest, OrderState::FulfillmentPending) => {}
             (_, state) => return Err(Refusal::State(state)),
         }
-        let order_id = self.doc.id.clone();
+        let (order_id, customer_id) = self.names();
         let given = |line: &wire::OrderLine| wire::LineQuantity {
             line: line.line,
             quantity: line.quantity - line.cancelled - line.delivered,
         };
         let lines: Vec<_> = self.doc.lines.iter().map(given).collect();
-        let begun = wire::OrderShipped { order_id: order_id.clone(), shipment: None, lines: lines.clone() };
-        let given = wire::OrderDelivered { order_id, shipment_id: String::new(), lines };
+        let begun = wire::OrderShipped {
+            order_id: order_id.clone(),
+            shipment: None,
+            lines: lines.clone(),
+            customer_id: customer_id.clone(),
+        };
+        let given = wire::OrderDelivered { order_id, shipment_id: String::new(), lines, customer_id };
         let begun = OrderEvent::Shipped(begun);
         let after = self.after(std::slice::from_ref(&begun), prost_types::Timestamp::default());
         let mut events = vec![begun];

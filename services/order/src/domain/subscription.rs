@@ -31,7 +31,7 @@ pub enum Refusal {
 pub struct Subscription {
     /// Changes so far.
     pub version: i32,
-    /// What the world sees, with the whole payment token.
+    /// What the world sees, with address and payment sealed.
     pub doc: wire::Subscription,
 }
 

@@ -68,7 +68,7 @@ fn decisions(order: &Order) -> Vec<(&'static str, Result<Vec<OrderEvent>, Refusa
         ("start_payment", order.start_payment()),
         ("require_action", order.require_action("pay_1", "url")),
         ("complete_payment", order.complete_payment("pay_1", Some(money.clone()))),
-        ("fail_payment", order.fail_payment("declined")),
+        ("fail_payment", order.fail_payment("declined", Timestamp::default())),
         ("confirm", order.confirm()),
         ("fail", order.fail("OUT_OF_STOCK")),
         ("request_cancellation", order.request_cancellation("why")),
@@ -133,7 +133,7 @@ fn ord_31_the_alternate_ends_are_reached_and_have_their_words_in_all_three_vocab
     let money = |minor| Money { currency_code: "USD".to_owned(), amount_minor: minor };
     let after = |order: &Order, events: Result<Vec<OrderEvent>, Refusal>| order.after(&events.expect("legal"), AT);
     let paying = order_in(S::PaymentProcessing);
-    let declined = after(&paying, paying.fail_payment("declined"));
+    let declined = after(&paying, paying.fail_payment("declined", Timestamp::default()));
     let locked = after(&paying, paying.request_cancellation("why"));
     let cancelled = after(&locked, locked.cancel());
     let given_up = after(&declined, declined.request_cancellation("why"));

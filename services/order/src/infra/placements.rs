@@ -1,42 +1,27 @@
 //! Placing many orders in one commit: what arrives while a batch is being written is the next batch, so the counter
 //! of a tenant's order numbers is locked once per batch and not once per order.
 
+mod desk;
+mod rows;
+
 use std::collections::BTreeMap;
 
 use contract::order::v1 as wire;
 use ctx::{Cause, Ctx, IdempotencyKey};
-use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Jsonb, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Jsonb, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use fault::Fault;
 use futures::FutureExt;
 use ids::{OrderId, TenantId, UserId};
 use jiff::Timestamp;
-use jiff_diesel::ToDiesel;
 use pg::{Conn, GroupCommit, Once, Pg};
-use prost::Message;
 use saga::Definition;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
+use self::desk::{Desk, Seen};
+use self::rows::Rows;
 use crate::domain::customer::had_enough;
-use crate::domain::event::OrderEvent;
-use crate::domain::order::Order;
 use crate::infra::cache::doubt;
-use crate::infra::store::{facts, wire_time};
-
-diesel::define_sql_function! {
-    /// Which keys are fresh, which orders look like one of a moment ago, and the first of their numbers.
-    fn order_place_begin(tenant: SqlUuid, scopes: Array<Text>, keys: Array<Text>, fingerprints: Array<Binary>,
-        customers: Array<SqlUuid>, intents: Array<SqlUuid>, windows: Array<Integer>, refusals: Array<Bool>,
-        orders: Array<SqlUuid>, limits: Array<Jsonb>) -> Jsonb;
-}
-diesel::define_sql_function! {
-    /// Events, projection, saga and stored answer of each fresh order.
-    fn order_place_commit(tenant: SqlUuid, orders: Array<SqlUuid>, numbers: Array<BigInt>, customers: Array<SqlUuid>,
-        facts: Jsonb, docs: Array<Binary>, created: Array<Timestamptz>, events: Array<SqlUuid>,
-        versions: Array<Integer>, types: Array<Text>, topics: Array<Text>, payloads: Array<Binary>, metas: Jsonb,
-        sagas: Jsonb, scopes: Array<Text>, keys: Array<Text>) -> Bool;
-}
 
 /// Orders of one batch; larger ones hold the counter longer without saving much more (performance.md 1).
 const BATCH: usize = 50;
@@ -132,11 +117,25 @@ pub async fn claim_units(
     customer: UserId,
     limits: &BTreeMap<String, (i64, i32)>,
 ) -> Result<(), pg::Error> {
-    let query = order_limits(ctx.tenant.uuid(), customer.uuid(), order.uuid(), json!(limits));
-    match diesel::select(query).get_result::<Option<String>>(conn).await? {
+    match enough(conn, ctx.tenant, order, customer, limits).await? {
         Some(sku) => Err(had_enough(&sku).into()),
         None => Ok(()),
     }
+}
+
+/// The SKU that the customer has enough of; None: none, and the units are his.
+async fn enough(
+    conn: &mut Conn,
+    tenant: TenantId,
+    order: OrderId,
+    customer: UserId,
+    limits: &BTreeMap<String, (i64, i32)>,
+) -> Result<Option<String>, pg::Error> {
+    if limits.is_empty() {
+        return Ok(None);
+    }
+    let query = order_limits(tenant.uuid(), customer.uuid(), order.uuid(), json!(limits));
+    Ok(diesel::select(query).get_result(conn).await?)
 }
 
 /// Counts the units that an order has after a change, or still has without it.
@@ -156,13 +155,6 @@ pub async fn settle_units(
     let query = order_limits_settle(tenant.uuid(), id.uuid(), json!(units));
     diesel::select(query).get_result::<bool>(conn).await?;
     Ok(())
-}
-
-#[derive(Deserialize)]
-struct Begun {
-    first: Option<i64>,
-    claims: Vec<Option<String>>,
-    twins: Vec<bool>,
 }
 
 /// Writes placements in batches per tenant.
@@ -230,85 +222,37 @@ async fn write(
     pg.tx("order.place", tenant, move |conn: &mut Conn| {
         let (batch, definition) = (batch.clone(), definition.clone());
         async move {
-            let begun = begin(conn, tenant, &batch).await?;
-            let mut number = begun.first.unwrap_or(0);
+            let mut desk = Desk::new(rows::begin(conn, tenant, &batch).await?);
             let mut answers: Answers = Vec::with_capacity(batch.len());
             let mut rows = Rows::default();
-            let mut firsts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-            let begun_each = begun.claims.iter().zip(begun.twins);
-            for (index, (placement, (claim, twin))) in batch.iter().zip(begun_each).enumerate() {
-                let key = placement.idempotency.as_ref().map(|key| (key.scope.as_str(), key.key.as_str()));
-                if let Some(claim) = claim {
-                    // A twin in the same batch finds its first sibling's answer here: it is not stored yet.
-                    let sibling = key.and_then(|key| firsts.get(&key)).and_then(|first| answers.get(*first));
-                    answers.push(replay(claim, sibling.and_then(|answer| answer.as_ref().ok())));
+            for (index, placement) in batch.iter().enumerate() {
+                let twin = match desk.look(index, placement) {
+                    Ok(Seen::Fresh { twin }) => twin,
+                    Ok(Seen::Repeat(response)) => {
+                        answers.push(Ok(Once { response: *response, replayed: true }));
+                        continue;
+                    }
+                    Err(fault) => {
+                        answers.push(Err(fault));
+                        continue;
+                    }
+                };
+                if let Some(sku) =
+                    enough(conn, tenant, placement.order_id, placement.customer, &placement.limits).await?
+                {
+                    answers.push(Err(had_enough(&sku)));
                     continue;
                 }
-                let order = rows.add(placement, &definition, number, twin);
-                number += 1;
-                if let Some(key) = key {
-                    firsts.insert(key, index);
-                }
+                let order = rows.add(placement, &definition, desk.next, twin);
+                desk.placed(placement, &order);
                 answers.push(Ok(Once { response: order, replayed: false }));
             }
-            if !rows.orders.is_empty() {
-                rows.insert(conn, tenant).await?;
-            }
+            rows.insert(conn, tenant, desk).await?;
             Ok(answers)
         }
         .boxed()
     })
     .await
-}
-
-async fn begin(conn: &mut Conn, tenant: TenantId, batch: &[Placement]) -> Result<Begun, pg::Error> {
-    let keys = |pick: fn(&IdempotencyKey) -> &str| -> Vec<&str> {
-        batch.iter().map(|placement| placement.idempotency.as_ref().map_or("", pick)).collect()
-    };
-    let prints = batch.iter().map(|placement| placement.idempotency.as_ref().map_or(&[][..], |key| &key.fingerprint));
-    let query = order_place_begin(
-        tenant.uuid(),
-        keys(|key| &key.scope),
-        keys(|key| &key.key),
-        prints.collect::<Vec<&[u8]>>(),
-        batch.iter().map(|placement| placement.customer.uuid()).collect::<Vec<_>>(),
-        batch.iter().map(Placement::intent).collect::<Vec<_>>(),
-        batch.iter().map(|placement| placement.guard.within_s).collect::<Vec<_>>(),
-        batch.iter().map(|placement| placement.guard.refuse).collect::<Vec<_>>(),
-        batch.iter().map(|placement| placement.order_id.uuid()).collect::<Vec<_>>(),
-        batch.iter().map(|placement| json!(placement.limits)).collect::<Vec<_>>(),
-    );
-    let begun: Value = diesel::select(query).get_result(conn).await?;
-    Ok(serde_json::from_value(begun).map_err(Fault::internal)?)
-}
-
-/// The answer to what is not fresh: hex of one byte (0 another request, 1 the same, 2 a twin under another key, 3 more
-/// than a customer may have) and the stored order or the SKU.
-fn replay(claim: &str, sibling: Option<&Once<wire::Order>>) -> Result<Once<wire::Order>, Fault> {
-    match claim.split_at_checked(2) {
-        Some(("01", "")) => {
-            let sibling = sibling.ok_or_else(|| Fault::aborted("IN_FLIGHT", "the first call is still under way"))?;
-            Ok(Once { response: sibling.response.clone(), replayed: true })
-        }
-        Some(("01", stored)) => {
-            let bytes = hex::decode(stored).map_err(Fault::internal)?;
-            let response = wire::Order::decode(bytes.as_slice()).map_err(Fault::internal)?;
-            Ok(Once { response, replayed: true })
-        }
-        Some(("02", _)) => Err(Fault::aborted(
-            "POSSIBLE_DUPLICATE",
-            "the customer placed the same order a moment ago; this shop does not take it twice",
-        )),
-        Some(("03", sku)) => {
-            let sku = hex::decode(sku).map_err(Fault::internal)?;
-            Err(had_enough(&String::from_utf8_lossy(&sku)))
-        }
-        _ => Err(Fault::invalid(
-            "idempotency_key",
-            "IDEMPOTENCY_KEY_REUSED",
-            "the key was used for another request before",
-        )),
-    }
 }
 
 /// A draft keeps no payment method: there is no money in it.
@@ -325,84 +269,5 @@ fn drafted(order: wire::OrderCreated) -> wire::OrderDrafted {
         note: order.note,
         create_time: order.create_time,
         channel: order.channel,
-    }
-}
-
-#[derive(Default)]
-struct Rows {
-    orders: Vec<uuid::Uuid>,
-    numbers: Vec<i64>,
-    customers: Vec<uuid::Uuid>,
-    docs: Vec<Vec<u8>>,
-    created: Vec<jiff_diesel::Timestamp>,
-    events: Vec<uuid::Uuid>,
-    versions: Vec<i32>,
-    types: Vec<&'static str>,
-    topics: Vec<&'static str>,
-    payloads: Vec<Vec<u8>>,
-    metas: serde_json::Map<String, Value>,
-    sagas: serde_json::Map<String, Value>,
-    facts: serde_json::Map<String, Value>,
-    scopes: Vec<String>,
-    keys: Vec<String>,
-}
-
-impl Rows {
-    fn add(&mut self, placement: &Placement, definition: &Definition, number: i64, twin: bool) -> wire::Order {
-        let id = placement.order_id.uuid();
-        let mut created = wire::OrderCreated { order_number: number, ..placement.created.clone() };
-        if twin {
-            created.warnings.push("POSSIBLE_DUPLICATE".to_owned());
-        }
-        let events =
-            if placement.saga_state.is_some() { Order::place(created) } else { Order::draft(drafted(created)) };
-        let order = Order::default().after(&events, wire_time(placement.now));
-        self.orders.push(id);
-        self.numbers.push(number);
-        self.customers.push(placement.customer.uuid());
-        self.docs.push(order.doc.encode_to_vec());
-        self.facts.insert(id.to_string(), facts(&order.doc));
-        self.created.push(placement.now.to_diesel());
-        for (event, version) in events.iter().map(OrderEvent::encode).zip(1..) {
-            let (type_name, topic, payload) = event;
-            self.events.push(id);
-            self.versions.push(version);
-            self.types.push(type_name);
-            self.topics.push(topic);
-            self.payloads.push(payload);
-        }
-        self.metas.insert(id.to_string(), placement.meta.clone());
-        if let Some(state) = &placement.saga_state {
-            let (kind, rev, cause) = (definition.kind(), definition.rev(), &placement.cause);
-            let saga = json!({ "kind": kind, "rev": rev, "state": state, "cause": cause });
-            self.sagas.insert(id.to_string(), saga);
-        }
-        let key = placement.idempotency.as_ref();
-        self.scopes.push(key.map(|key| key.scope.clone()).unwrap_or_default());
-        self.keys.push(key.map(|key| key.key.clone()).unwrap_or_default());
-        order.doc
-    }
-
-    async fn insert(self, conn: &mut Conn, tenant: TenantId) -> Result<(), pg::Error> {
-        let query = order_place_commit(
-            tenant.uuid(),
-            self.orders,
-            self.numbers,
-            self.customers,
-            Value::Object(self.facts),
-            self.docs,
-            self.created,
-            self.events,
-            self.versions,
-            self.types,
-            self.topics,
-            self.payloads,
-            Value::Object(self.metas),
-            Value::Object(self.sagas),
-            self.scopes,
-            self.keys,
-        );
-        diesel::select(query).get_result::<bool>(conn).await?;
-        Ok(())
     }
 }

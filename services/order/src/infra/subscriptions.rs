@@ -1,4 +1,5 @@
-//! Subscriptions in the database: a row with the picture, a row per period, and an event for each change.
+//! Subscriptions in the database: a row with the picture, a row per period, and an event for each change. What is sealed
+//! of the picture has a column of its own, so that it can be sealed anew when keys turn (PAY-12).
 
 use contract::Event as _;
 use contract::order::v1 as wire;
@@ -23,21 +24,23 @@ diesel::define_sql_function! {
     fn subscription_due(tenant: Nullable<SqlUuid>, most: Integer) -> Jsonb;
 }
 diesel::define_sql_function! {
-    /// Newest first, behind an id.
+    /// Newest first, behind an id; of each what is not sealed and what is.
     fn subscription_page(tenant: SqlUuid, customer: Nullable<SqlUuid>, states: Nullable<Array<SmallInt>>,
         before: Nullable<SqlUuid>, most: Integer) -> Array<Binary>;
 }
 diesel::define_sql_function! {
     /// Writes a subscription, its event and its period; false when somebody else was faster.
     fn subscription_save(tenant: SqlUuid, subscription: SqlUuid, expected: Integer, customer: SqlUuid, state: SmallInt,
-        doc: Binary, due: Nullable<Timestamptz>, period: Nullable<Jsonb>, type_name: Text, topic: Text, payload: Binary,
-        meta: Jsonb) -> Bool;
+        doc: Binary, sealed: Binary, due: Nullable<Timestamptz>, period: Nullable<Jsonb>, type_name: Text, topic: Text,
+        payload: Binary, meta: Jsonb) -> Bool;
 }
 
 #[derive(QueryableByName)]
 struct Doc {
     #[diesel(sql_type = Binary)]
     doc: Vec<u8>,
+    #[diesel(sql_type = Binary)]
+    sealed: Vec<u8>,
 }
 
 /// Which subscriptions; None = whatever.
@@ -54,8 +57,9 @@ pub fn not_found(id: SubscriptionId) -> Fault {
     Fault::not_found("SUBSCRIPTION_NOT_FOUND", "there is no such subscription").with("subscription_id", id)
 }
 
-fn decode(doc: &[u8]) -> Result<Subscription, Fault> {
-    Ok(Subscription::of_doc(wire::Subscription::decode(doc).map_err(Fault::internal)?))
+fn decode(doc: &[u8], sealed: Vec<u8>) -> Result<Subscription, Fault> {
+    let doc = wire::Subscription::decode(doc).map_err(Fault::internal)?;
+    Ok(Subscription::of_doc(wire::Subscription { sealed: Some(sealed.into()), ..doc }))
 }
 
 /// Reads a subscription inside a transaction.
@@ -63,10 +67,11 @@ fn decode(doc: &[u8]) -> Result<Subscription, Fault> {
 /// # Errors
 /// NotFound `SUBSCRIPTION_NOT_FOUND`.
 pub async fn get(conn: &mut Conn, tenant: TenantId, id: SubscriptionId) -> Result<Subscription, pg::Error> {
-    const SQL: &str = "SELECT doc FROM subscriptions WHERE tenant_id = $1 AND subscription_id = $2";
+    const SQL: &str = "SELECT doc, sealed FROM subscriptions WHERE tenant_id = $1 AND subscription_id = $2";
     let query = diesel::sql_query(SQL).bind::<SqlUuid, _>(tenant.uuid()).bind::<SqlUuid, _>(id.uuid());
     let found: Option<Doc> = query.get_result(conn).await.optional()?;
-    Ok(decode(&found.ok_or_else(|| not_found(id))?.doc)?)
+    let Doc { doc, sealed } = found.ok_or_else(|| not_found(id))?;
+    Ok(decode(&doc, sealed)?)
 }
 
 /// Claims a subscription that is due, for the rest of the transaction; None when another worker has it or was faster.
@@ -74,11 +79,11 @@ pub async fn get(conn: &mut Conn, tenant: TenantId, id: SubscriptionId) -> Resul
 /// # Errors
 /// [`pg::Error::Db`].
 pub async fn claim(conn: &mut Conn, tenant: TenantId, id: SubscriptionId) -> Result<Option<Subscription>, pg::Error> {
-    const SQL: &str = "SELECT doc FROM subscriptions WHERE tenant_id = $1 AND subscription_id = $2 AND due_at <= now() \
-        FOR UPDATE SKIP LOCKED";
+    const SQL: &str = "SELECT doc, sealed FROM subscriptions WHERE tenant_id = $1 AND subscription_id = $2 \
+        AND due_at <= now() FOR UPDATE SKIP LOCKED";
     let query = diesel::sql_query(SQL).bind::<SqlUuid, _>(tenant.uuid()).bind::<SqlUuid, _>(id.uuid());
     let found: Option<Doc> = query.get_result(conn).await.optional()?;
-    Ok(found.map(|found| decode(&found.doc)).transpose()?)
+    Ok(found.map(|Doc { doc, sealed }| decode(&doc, sealed)).transpose()?)
 }
 
 /// When the renewal job looks next; nothing else changes.
@@ -123,13 +128,15 @@ pub async fn save(
             (wire::SubscriptionRenewed::TYPE, wire::SubscriptionRenewed::TOPIC, event.encode_to_vec())
         }
     };
+    let open = wire::Subscription { sealed: None, ..doc.clone() };
     let query = diesel::select(subscription_save(
         ctx.tenant.uuid(),
         id.uuid(),
         before.version,
         customer.uuid(),
         i16::try_from(doc.state).unwrap_or_default(),
-        doc.encode_to_vec(),
+        open.encode_to_vec(),
+        doc.sealed.as_deref().unwrap_or_default().to_vec(),
         due.map(|due| due.to_diesel()),
         period,
         type_name,
@@ -173,5 +180,5 @@ pub async fn page(
     let customer = filter.customer.map(UserId::uuid);
     let query = diesel::select(subscription_page(tenant.uuid(), customer, filter.states.clone(), before, most));
     let docs: Vec<Vec<u8>> = pg.ask("subscription.page", query).await?;
-    docs.iter().map(|doc| decode(doc)).collect()
+    docs.chunks_exact(2).map(|one| decode(&one[0], one[1].clone())).collect()
 }

@@ -14,6 +14,7 @@ async fn ord_47_a_note_and_an_address_change_carry_who_made_them() -> Result<()>
     let csr = world.csr();
     let (_, id) = csr.principal.actor();
     let noted = world.app.add_note(&csr, &subject(&order), "called\nback".to_owned()).await?.response;
+    let noted = world.read(&noted).await?;
     let note = noted.notes.first().context("a note")?;
     let author = note.author.clone().context("an author")?;
     assert_eq!((note.text.as_str(), author.kind.as_str(), author.id), ("called\nback", "user", id.clone()));
@@ -63,7 +64,7 @@ async fn ord_36_a_note_and_an_address_change_at_the_same_moment_both_happen() ->
         let (noted, updated) = tokio::join!(note, world.app.update(&customer, update));
         noted?;
         updated?;
-        let now = world.get(&order).await?;
+        let now = world.read(&order).await?;
         assert_eq!(now.notes.len(), round + 1);
         assert_eq!(now.shipping_address.context("an address")?.line1, format!("{round} Race Street"));
     }

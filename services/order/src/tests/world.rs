@@ -117,7 +117,7 @@ impl World {
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
         };
-        let app = App::new(&boot, &db.pg("order"));
+        let app = App::new(&boot, &db.pg("order"))?;
         let world = Self { app, tenant: TenantId::new(), customer: UserId::new(), db };
         let yen = Product { prices: Vec::new(), ..product("YEN", 0) };
         world.known_as(User { email_verified: true, ..User::default() }).await;
@@ -193,6 +193,11 @@ impl World {
 
     pub async fn get(&self, order: &wire::Order) -> Result<wire::Order> {
         Ok(self.app.get(&self.csr(), order.id.parse()?).await?.doc)
+    }
+
+    /// The order as the customer reads it.
+    pub async fn read(&self, order: &wire::Order) -> Result<wire::Order> {
+        Ok(self.app.shown(&self.ctx(), self.get(order).await?).await?)
     }
 
     /// Leads an order to a state as if its saga and the warehouse had.

@@ -47,6 +47,7 @@ pub(super) fn captured(payment: &Payment, capture: &Capture) -> NewEvent {
         amount: amount(payment, capture.amount),
         captured_total: amount(payment, payment.captured),
         shipment_id: capture.shipment().to_string(),
+        round: payment.round,
     })
 }
 
@@ -56,6 +57,7 @@ pub(super) fn refunded(payment: &Payment, refund: &Refund) -> NewEvent {
         payment_id: payment.id.to_string(),
         refund_id: refund.id().to_string(),
         amount: amount(payment, refund.amount),
+        round: payment.round,
     })
 }
 
@@ -71,11 +73,12 @@ fn of(payment: &Payment, change: &Change) -> NewEvent {
             event(&PaymentActionRequired { order_id, payment_id, action_url })
         }
         Change::Authorized => {
-            event(&PaymentAuthorized { order_id, payment_id, amount: amount(payment, payment.authorized) })
+            let (amount, round) = (amount(payment, payment.authorized), payment.round);
+            event(&PaymentAuthorized { order_id, payment_id, amount, round })
         }
         Change::Declined => {
             let reason = payment.decline_reason.clone().unwrap_or_default();
-            event(&PaymentDeclined { order_id, payment_id, reason })
+            event(&PaymentDeclined { order_id, payment_id, reason, round: payment.round })
         }
         Change::Incremented => {
             let authorized_total = amount(payment, payment.authorized);
@@ -84,17 +87,18 @@ fn of(payment: &Payment, change: &Change) -> NewEvent {
         Change::TakenAtOnce => {
             let captured_total = amount(payment, payment.captured);
             let (amount, shipment_id) = (captured_total.clone(), String::new());
-            event(&PaymentCaptured { order_id, payment_id, amount, captured_total, shipment_id })
+            event(&PaymentCaptured { order_id, payment_id, amount, captured_total, shipment_id, round: payment.round })
         }
         Change::Expiring => {
             let at = payment.hold_ends();
             let expire_time =
                 at.map(|at| prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() });
             let amount = amount(payment, payment.authorized - payment.captured);
-            event(&AuthorizationExpiring { order_id, payment_id, amount, expire_time })
+            event(&AuthorizationExpiring { order_id, payment_id, amount, expire_time, round: payment.round })
         }
         Change::Expired(minor) => {
-            event(&AuthorizationExpired { order_id, payment_id, amount: amount(payment, *minor) })
+            let (amount, round) = (amount(payment, *minor), payment.round);
+            event(&AuthorizationExpired { order_id, payment_id, amount, round })
         }
         Change::ChargebackOpened(dispute_id, dispute) => event(&ChargebackOpened {
             order_id,

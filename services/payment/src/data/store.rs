@@ -42,6 +42,8 @@ use crate::logic::state::Payment;
 pub struct Wanted<'a> {
     /// The order.
     pub order: OrderId,
+    /// Which round of paying it, from 1.
+    pub round: i32,
     /// How much.
     pub amount: Money,
     /// What it is paid with.
@@ -86,19 +88,20 @@ impl Store {
         self.pg.share(name, ctx.tenant, query).boxed()
     }
 
-    /// Begins the payment of an order, or finds the one it has.
+    /// Begins the payment of an order in a round, or finds the one it has.
     ///
     /// # Errors
     /// [`Fault`] of the database.
     pub async fn begin(&self, ctx: &Ctx, wanted: Wanted<'_>) -> Result<Begun, Fault> {
         let payment = PaymentId::new();
-        let Wanted { order, amount, instrument, customer, immediate, provider } = wanted;
+        let Wanted { order, round, amount, instrument, customer, immediate, provider } = wanted;
         let instrument = self.sealed(ctx.tenant, payment, instrument).await?;
         let requested = events::requested(order, payment, amount);
         let query = diesel::select(sql::payment_begin(
             ctx.tenant.uuid(),
             payment.uuid(),
             order.uuid(),
+            round,
             amount.minor,
             amount.currency.code(),
             provider,
@@ -124,16 +127,16 @@ impl Store {
     /// # Errors
     /// [`Fault`] of the database.
     pub async fn get(&self, tenant: TenantId, payment: PaymentId) -> Result<Option<Payment>, Fault> {
-        let query = diesel::select(sql::payment_get(tenant.uuid(), Some(payment.uuid()), None::<Uuid>));
+        let query = diesel::select(sql::payment_get(tenant.uuid(), Some(payment.uuid()), None::<Uuid>, 0));
         optional(self.call("payment.get", query).await?)
     }
 
-    /// The payment of an order.
+    /// The payment of an order in a round.
     ///
     /// # Errors
     /// [`Fault`] of the database.
-    pub async fn of_order(&self, tenant: TenantId, order: OrderId) -> Result<Option<Payment>, Fault> {
-        let query = diesel::select(sql::payment_get(tenant.uuid(), None::<Uuid>, Some(order.uuid())));
+    pub async fn of_order(&self, tenant: TenantId, order: OrderId, round: i32) -> Result<Option<Payment>, Fault> {
+        let query = diesel::select(sql::payment_get(tenant.uuid(), None::<Uuid>, Some(order.uuid()), round));
         optional(self.call("payment.get", query).await?)
     }
 
@@ -141,8 +144,8 @@ impl Store {
     ///
     /// # Errors
     /// [`Fault`] of the database.
-    pub async fn challenged(&self, tenant: TenantId, order: OrderId) -> Result<bool, Fault> {
-        let query = diesel::select(sql::risk_challenged(tenant.uuid(), order.uuid()));
+    pub async fn challenged(&self, tenant: TenantId, payment: &Payment) -> Result<bool, Fault> {
+        let query = diesel::select(sql::risk_challenged(tenant.uuid(), payment.order.uuid(), payment.round));
         Ok(self.call("payment.challenged", query).await?)
     }
 
@@ -201,17 +204,18 @@ impl Store {
         optional(self.share("payment.settle", ctx, query).await?)
     }
 
-    /// Marks that an order wants no money held, before anybody asked or after.
+    /// Marks that an order wants no money held for a round, before anybody asked or after.
     ///
     /// # Errors
     /// [`Fault`] of the database.
-    pub async fn void(&self, ctx: &Ctx, order: OrderId) -> Result<Payment, Fault> {
+    pub async fn void(&self, ctx: &Ctx, order: OrderId, round: i32) -> Result<Payment, Fault> {
         let payment = PaymentId::new();
         let marked = events::marked_void(order, payment);
         let query = diesel::select(sql::payment_void(
             ctx.tenant.uuid(),
             payment.uuid(),
             order.uuid(),
+            round,
             PROVIDER,
             marked.type_name,
             marked.topic,

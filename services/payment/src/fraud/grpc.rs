@@ -138,6 +138,7 @@ fn judge(request: pb::EvaluateRiskRequest) -> Result<Judge, Fault> {
     let (Some(order), Some(customer), Some(stage)) = (order, customer, stage) else { return Err(unnamed()) };
     Ok(Judge {
         order,
+        round: request.round.max(1),
         stage,
         customer,
         amount,
@@ -187,5 +188,6 @@ fn shown(entry: &Entry) -> pb::RiskAssessment {
         review_reason: entry.review_reason.clone().unwrap_or_default(),
         create_time: Some(time(entry.at)),
         review_time: entry.review_at.map(time),
+        round: entry.round,
     }
 }

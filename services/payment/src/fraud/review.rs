@@ -22,6 +22,8 @@ const TURNS: usize = 8;
 #[derive(Debug, Clone)]
 pub struct Judge {
     pub order: OrderId,
+    /// Which round of paying it, from 1.
+    pub round: i32,
     pub stage: Stage,
     pub customer: UserId,
     /// What it costs, minor units.
@@ -42,7 +44,7 @@ pub struct Queue {
 }
 
 impl Fraud {
-    /// Judges an order once per stage; one call of the database unless something speaks against the order.
+    /// Judges an order once per round of paying it and stage; one call of the database unless something speaks against the order.
     ///
     /// # Errors
     /// [`Fault`] of the database.
@@ -61,7 +63,11 @@ impl Fraud {
             });
             let verdict = Verdict { bits, decision, score: &score, scorer: scorer.name(), opened };
             let subjects = subjects.clone();
-            match self.store.record(ctx, order.order, order.stage, &order.policy, subjects, verdict).await? {
+            match self
+                .store
+                .record(ctx, (order.order, order.round), order.stage, &order.policy, subjects, verdict)
+                .await?
+            {
                 Recorded::Entry(entry) => {
                     metrics::counter!("risk_decisions_total", "decision" => decision.as_str()).increment(1);
                     return Ok(*entry);
@@ -78,8 +84,13 @@ impl Fraud {
     /// NotFound `REVIEW_NOT_FOUND`; Precondition `REVIEW_ENDED` with `state` when it ended otherwise.
     pub async fn end_review(&self, ctx: &Ctx, order: OrderId, state: &'static str, why: &str) -> Result<Entry, Fault> {
         let reason = why.trim();
-        let resolved =
-            RiskReviewResolved { order_id: order.to_string(), state: state.to_owned(), reason: reason.to_owned() };
+        let last = self.store.of_order(ctx.tenant, order).await?.pop();
+        let resolved = RiskReviewResolved {
+            order_id: order.to_string(),
+            state: state.to_owned(),
+            reason: reason.to_owned(),
+            round: last.map_or(1, |entry| entry.round),
+        };
         let ended = self.store.resolve(ctx, order, state, reason, event(&resolved)).await?;
         match (ended.verdict, ended.entry) {
             (Ending::Done | Ending::Same, Some(entry)) => Ok(entry),

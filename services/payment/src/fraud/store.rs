@@ -19,7 +19,7 @@ use super::judge::{Decision, Policy, Score, Stage};
 
 diesel::define_sql_function! {
     /// Journals a decision that fits the facts, or says what they are.
-    fn risk_record(tenant: SqlUuid, order: SqlUuid, stage: Integer, facts: Integer, most: Integer, window_s: Integer,
+    fn risk_record(tenant: SqlUuid, order: SqlUuid, round: Integer, stage: Integer, facts: Integer, most: Integer, window_s: Integer,
         customer: Nullable<SqlUuid>, card: Nullable<Binary>, ip: Nullable<Binary>, address: Nullable<Binary>,
         verdict: Jsonb, event_type: Text, topic: Text, payload: Binary, meta: Jsonb) -> Jsonb;
 }
@@ -57,6 +57,7 @@ pub struct Verdict<'a> {
 #[derive(Debug, Clone, Deserialize)]
 pub struct Entry {
     pub order: Uuid,
+    pub round: i32,
     pub stage: i32,
     pub decision: String,
     pub score: i32,
@@ -121,7 +122,7 @@ impl RiskStore {
     pub async fn record(
         &self,
         ctx: &Ctx,
-        order: OrderId,
+        (order, round): (OrderId, i32),
         stage: Stage,
         policy: &Policy,
         subjects: Subjects,
@@ -131,6 +132,7 @@ impl RiskStore {
         let query = diesel::select(risk_record(
             ctx.tenant.uuid(),
             order.uuid(),
+            round,
             if stage == Stage::Placed { 1 } else { 2 },
             verdict.bits,
             if counts { policy.velocity_limit } else { 0 },
@@ -189,8 +191,8 @@ impl RiskStore {
         let found = self.pg.read("risk.of_order", tenant, move |conn: &mut Conn| {
             async move {
                 let query = diesel::sql_query(
-                    "SELECT risk_get($1, $2, stage) AS doc FROM risk_journal WHERE tenant_id = $1 AND order_id = $2 \
-                     ORDER BY stage",
+                    "SELECT risk_get($1, $2, round, stage) AS doc FROM risk_journal \
+                     WHERE tenant_id = $1 AND order_id = $2 ORDER BY round, stage",
                 );
                 let query = query.bind::<SqlUuid, _>(tenant.uuid()).bind::<SqlUuid, _>(order.uuid());
                 Ok(query.load::<Doc>(conn).await?)
@@ -217,7 +219,7 @@ impl RiskStore {
         let found = self.pg.read("risk.queue", tenant, move |conn: &mut Conn| {
             async move {
                 let query = diesel::sql_query(
-                    "SELECT opened_at, risk_get($1, order_id, stage::int) AS doc FROM risk_reviews \
+                    "SELECT opened_at, risk_get($1, order_id, round, stage::int) AS doc FROM risk_reviews \
                      WHERE tenant_id = $1 AND state = 'OPEN' AND ($2 IS NULL OR (opened_at, order_id) > ($2, $3)) \
                      ORDER BY opened_at, order_id LIMIT $4",
                 );

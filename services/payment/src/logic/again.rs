@@ -72,7 +72,7 @@ impl App {
         };
         let Some(amount) = payment.asked else { return Err(Fault::internal("a payment of nothing began again")) };
         let instrument = self.store().instrument(ctx.tenant, payment.id).await?;
-        let challenge = self.store().challenged(ctx.tenant, payment.order).await?;
+        let challenge = self.store().challenged(ctx.tenant, &payment).await?;
         self.ask(ctx, payment, amount, &instrument, challenge).await
     }
 }

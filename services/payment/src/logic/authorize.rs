@@ -12,6 +12,8 @@ use crate::data::{Authorization, Instrument, Trouble, Turn, Wanted};
 pub struct Authorize {
     /// The order.
     pub order: OrderId,
+    /// Which round of paying it, from 1.
+    pub round: i32,
     /// How much.
     pub amount: Money,
     /// What it is paid with.
@@ -46,9 +48,9 @@ impl App {
     }
 
     async fn authorize_to_the_end(&self, ctx: &Ctx, cmd: Authorize) -> Result<Payment, Fault> {
-        let Authorize { order, amount, ref instrument, customer, immediate, challenge } = cmd;
+        let Authorize { order, round, amount, ref instrument, customer, immediate, challenge } = cmd;
         let provider = self.gateway().choose().name();
-        let wanted = Wanted { order, amount, instrument, customer, immediate, provider };
+        let wanted = Wanted { order, round, amount, instrument, customer, immediate, provider };
         let begun = self.store().begin(ctx, wanted).await?;
         let payment = begun.payment;
         if payment.void_requested {

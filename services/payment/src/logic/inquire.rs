@@ -11,10 +11,11 @@ impl App {
     ///
     /// # Errors
     /// NotFound `PAYMENT_NOT_FOUND`.
-    pub async fn inquire(&self, ctx: &Ctx, order: OrderId) -> Result<Payment, Fault> {
+    pub async fn inquire(&self, ctx: &Ctx, order: OrderId, round: i32) -> Result<Payment, Fault> {
         let (app, ctx) = (self.clone(), ctx.clone());
         self.finish(async move {
-            let payment = app.of_order(&ctx, order).await?;
+            let found = app.store().of_order(ctx.tenant, order, round).await?;
+            let payment = found.ok_or_else(not_found)?;
             if !payment.undetermined() && payment.reference.is_none() {
                 return Ok(payment);
             }
@@ -52,13 +53,8 @@ impl App {
         }
         let Some(amount) = payment.asked.filter(|_| ask_again) else { return Ok(payment) };
         let instrument = self.store().instrument(ctx.tenant, payment.id).await?;
-        let challenge = self.store().challenged(ctx.tenant, payment.order).await?;
+        let challenge = self.store().challenged(ctx.tenant, &payment).await?;
         self.ask(ctx, payment, amount, &instrument, challenge).await
-    }
-
-    /// The payment of an order.
-    pub(super) async fn of_order(&self, ctx: &Ctx, order: OrderId) -> Result<Payment, Fault> {
-        self.store().of_order(ctx.tenant, order).await?.ok_or_else(not_found)
     }
 }
 

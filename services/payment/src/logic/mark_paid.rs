@@ -7,6 +7,8 @@ use super::state::Payment;
 
 /// Writers that lose this often in a row meet something that is not a race.
 const RACES: u32 = 50;
+/// More rounds than an order may be paid in.
+const ROUNDS: i64 = 50;
 
 /// Staff saw the money elsewhere.
 #[derive(Debug, Clone)]
@@ -21,7 +23,8 @@ impl App {
     /// Records that the money of a payment came outside of the providers, with who says so and why (PAY-18).
     ///
     /// # Errors
-    /// Precondition `MARK_PAID_REFUSED` where money is or may be held, or the order wants none; NotFound.
+    /// Precondition `MARK_PAID_REFUSED` where money is or may be held, the order wants none, or a later round of paying
+    /// it has begun; NotFound.
     pub async fn mark_paid(&self, ctx: &Ctx, cmd: MarkPaid) -> Result<(Payment, bool), Fault> {
         let mut payment = self.get(ctx, cmd.payment).await?;
         for _ in 0..RACES {
@@ -29,6 +32,10 @@ impl App {
                 return Ok((payment, true));
             }
             let Some(next) = payment.marked_paid() else { return Err(refused(&payment)) };
+            let rounds = self.store().page(ctx.tenant, Some(payment.order), None, ROUNDS).await?;
+            if rounds.iter().any(|other| other.round > payment.round && other.asked.is_some()) {
+                return Err(refused(&payment).with("round", payment.round));
+            }
             if let Some(written) = self.store().settle_because(ctx, &payment, &next, &cmd.reason).await? {
                 return Ok((written, false));
             }

@@ -13,15 +13,15 @@ use crate::data::{EntryState, Place, Trouble};
 const STEPS: u32 = 8;
 
 impl App {
-    /// Lets the money of an order go, wherever it is; for an order never seen leaves the mark that refuses a late
-    /// authorization (rule S2).
+    /// Lets the money of a round of paying an order go, wherever it is; for one never seen leaves the mark that refuses
+    /// a late authorization (rule S2).
     ///
     /// # Errors
     /// Unavailable while the provider does not say what became of the money; the job goes on by itself.
-    pub async fn void(&self, ctx: &Ctx, order: OrderId) -> Result<Payment, Fault> {
+    pub async fn void(&self, ctx: &Ctx, order: OrderId, round: i32) -> Result<Payment, Fault> {
         let (app, ctx) = (self.clone(), ctx.clone());
         self.finish(async move {
-            let payment = app.store().void(&ctx, order).await?;
+            let payment = app.store().void(&ctx, order, round).await?;
             app.release(&ctx, payment).await
         })
         .await

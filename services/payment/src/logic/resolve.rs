@@ -18,8 +18,6 @@ use crate::data::{Due, Parked, Webhook, read_event};
 const PAUSE: Duration = Duration::from_secs(5);
 /// Parked events are tried again every so many passes.
 const PARKED_EVERY: u32 = 6;
-/// Pause between two looks at the keys.
-const KEYS_EVERY: Duration = Duration::from_secs(3600);
 /// Payments that are resolved at the same time.
 const AT_ONCE: usize = 4;
 
@@ -44,21 +42,6 @@ impl App {
             tokio::select! {
                 () = cancel.cancelled() => return,
                 () = tokio::time::sleep(PAUSE) => {}
-            }
-        }
-    }
-
-    /// Turns keys and seals anew until cancelled (PAY-12).
-    pub async fn turn_keys_for_ever(&self, cancel: CancellationToken) {
-        loop {
-            match self.store().turn_keys().await {
-                Ok(0) => {}
-                Ok(count) => tracing::info!(count, "Values were sealed with newer keys"),
-                Err(error) => tracing::warn!(%error, "Could not turn the keys"),
-            }
-            tokio::select! {
-                () = cancel.cancelled() => return,
-                () = tokio::time::sleep(KEYS_EVERY) => {}
             }
         }
     }

@@ -134,8 +134,10 @@ impl Check {
 pub struct Payment {
     /// Identity.
     pub id: PaymentId,
-    /// The order; it has no other payment.
+    /// The order; it has no other payment in the same round.
     pub order: OrderId,
+    /// Which round of paying the order it belongs to, from 1 (PAY-18).
+    pub round: i32,
     /// What was asked for; none when the order was voided before anybody asked.
     pub asked: Option<Money>,
     /// Held in total.
@@ -294,11 +296,16 @@ impl Payment {
     }
 
     /// The money came outside of any provider; none where some is or may be held.
+    ///
+    /// When the payment of an order fails nobody wants money held any more; whoever paid otherwise is no case of that. A
+    /// hold that was let go because the order ended stays so.
     pub fn marked_paid(&self) -> Option<Self> {
         let asked = self.asked?;
         let none_held = matches!(self.state(), State::Declined | State::Expired | State::Voided) && !self.holds();
-        (none_held && !self.void_requested && self.captured == 0).then(|| Self {
+        let failed = !self.undetermined() && self.authorized == 0;
+        (none_held && (failed || !self.void_requested) && self.stray.is_none() && self.captured == 0).then(|| Self {
             manual: true,
+            void_requested: false,
             authorized: asked.minor,
             captured: asked.minor,
             closed: true,

@@ -37,8 +37,8 @@ impl PaymentService for Grpc {
 
     async fn inquire_payment(&self, req: Request<InquirePaymentRequest>) -> Result<Response<Payment>, Status> {
         let ctx = Ctx::of(&req)?;
-        let order = wire::order(&req.into_inner().order_id)?;
-        let payment = self.app.inquire(&ctx, order).await?;
+        let request = req.into_inner();
+        let payment = self.app.inquire(&ctx, wire::order(&request.order_id)?, request.round.max(1)).await?;
         Ok(Response::new(wire::payment(&payment)))
     }
 
@@ -51,8 +51,8 @@ impl PaymentService for Grpc {
 
     async fn void_payment(&self, req: Request<VoidPaymentRequest>) -> Result<Response<Payment>, Status> {
         let ctx = Ctx::of(&req)?;
-        let order = wire::order(&req.into_inner().order_id)?;
-        let payment = self.app.void(&ctx, order).await?;
+        let request = req.into_inner();
+        let payment = self.app.void(&ctx, wire::order(&request.order_id)?, request.round.max(1)).await?;
         Ok(Response::new(wire::payment(&payment)))
     }
 

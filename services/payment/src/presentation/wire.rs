@@ -43,6 +43,7 @@ pub(super) fn authorize(request: AuthorizePaymentRequest) -> Result<Authorize, F
     let (Some(order), Some(amount)) = (order, amount) else { return Err(unnamed()) };
     Ok(Authorize {
         order,
+        round: request.round.max(1),
         amount,
         instrument: Instrument { method: request.payment_method, mandate: request.mandate },
         customer,
@@ -188,6 +189,7 @@ pub(super) fn payment(payment: &Payment) -> WirePayment {
         disputed: amount(payment.disputed()),
         hold_expire_time: payment.hold_ends().map(time),
         marked_paid: payment.manual,
+        round: payment.round,
     }
 }
 

@@ -30,6 +30,7 @@ fn fresh() -> EvaluateRiskRequest {
         client_ip: String::new(),
         shipping_address: Some(address),
         policy: None,
+        round: 1,
     }
 }
 
@@ -248,5 +249,23 @@ async fn frd_04_what_cannot_be_judged_is_refused_with_every_wrong_field() -> Res
     let fields: Vec<_> = fault.violations().iter().map(|violation| violation.field.as_str()).collect();
     assert_eq!(fields, ["order_id", "customer_id", "stage", "amount.amount_minor", "client_ip", "payment_method"]);
     assert_eq!(world.count("SELECT count(*) AS n FROM risk_journal").await?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn pay_18_an_order_that_is_paid_again_is_judged_again_and_reviewed_again() -> Result<()> {
+    let world = World::start().await?;
+    let policy = Some(RiskPolicy { velocity_limit: 1, velocity_window_s: 600, ..RiskPolicy::default() });
+    let first = EvaluateRiskRequest { policy, ..fresh() };
+    assert_eq!(evaluate(&world, first.clone()).await?.decision(), RiskDecision::Approve);
+    let again = EvaluateRiskRequest { round: 2, ..first.clone() };
+    let judged = evaluate(&world, again.clone()).await?;
+    assert_eq!((judged.decision(), judged.round), (RiskDecision::Review, 2), "the card was tried a moment ago");
+    let closed = close(&world, &first.order_id, ReviewState::Expired).await?;
+    assert_eq!((closed.round, closed.review()), (2, ReviewState::Expired));
+    assert_eq!(evaluate(&world, first.clone()).await?.decision(), RiskDecision::Approve, "the journal never changes");
+    let third = evaluate(&world, EvaluateRiskRequest { round: 3, ..first }).await?;
+    assert_eq!((third.review(), evaluate(&world, again).await?.review()), (ReviewState::Open, ReviewState::Expired));
+    assert_eq!(world.events("RiskReviewOpened").await?, 2);
     Ok(())
 }

@@ -15,6 +15,7 @@ mod migration;
 mod races;
 mod reconcile;
 mod refund;
+mod rounds;
 mod void;
 mod webhook;
 mod world;

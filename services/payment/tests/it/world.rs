@@ -253,13 +253,13 @@ impl World {
 
     pub async fn inquire(&self, order: OrderId) -> Result<Payment, Fault> {
         let (peers, mut client) = self.client("order");
-        let message = InquirePaymentRequest { order_id: order.to_string() };
+        let message = InquirePaymentRequest { order_id: order.to_string(), round: 1 };
         Ok(client.inquire_payment(peers.request(&self.ctx(), message)).await?.into_inner())
     }
 
     pub async fn void(&self, order: OrderId) -> Result<Payment, Fault> {
         let (peers, mut client) = self.client("order");
-        let message = VoidPaymentRequest { order_id: order.to_string() };
+        let message = VoidPaymentRequest { order_id: order.to_string(), round: 1 };
         Ok(client.void_payment(peers.request(&self.ctx(), message)).await?.into_inner())
     }
 

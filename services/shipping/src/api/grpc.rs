@@ -6,6 +6,7 @@ use fault::Fault;
 use tonic::{Request, Response, Status};
 
 use super::{ingest, list, wire};
+use crate::model::Shipment;
 use crate::mount::App;
 
 /// `ordermesh.shipping.v1.ShippingService`.
@@ -20,7 +21,7 @@ impl ShippingService for Shipping {
         let ctx = Ctx::of(&request)?;
         let id = wire::shipment_id(&request.into_inner().shipment_id)?;
         let shipment = self.0.store.get(ctx.tenant, id).await?;
-        Ok(Response::new(wire::shipment(&shipment)))
+        Ok(Response::new(shown(&self.0, &ctx, &shipment).await?))
     }
 
     async fn list_shipments(
@@ -30,7 +31,11 @@ impl ShippingService for Shipping {
         let ctx = Ctx::of(&request)?;
         let query = wire::list(request.into_inner())?;
         let page = list::list(&self.0, &ctx, query).await?;
-        Ok(Response::new(wire::page(page)))
+        let mut shipments = Vec::with_capacity(page.shipments.len());
+        for shipment in &page.shipments {
+            shipments.push(shown(&self.0, &ctx, shipment).await?);
+        }
+        Ok(Response::new(pb::ListShipmentsResponse { shipments, next_page_token: page.next }))
     }
 
     async fn get_label(&self, request: Request<pb::GetLabelRequest>) -> Result<Response<pb::Label>, Status> {
@@ -40,6 +45,11 @@ impl ShippingService for Shipping {
         let label = label.ok_or_else(|| Fault::precondition("LABEL_NOT_PURCHASED", "the label is not bought yet"))?;
         Ok(Response::new(pb::Label { format: label.label.format, data: label.data }))
     }
+}
+
+async fn shown(app: &App, ctx: &Ctx, shipment: &Shipment) -> Result<pb::Shipment, Fault> {
+    let scans = app.store.scans(ctx.tenant, shipment).await?;
+    Ok(wire::shipment(shipment, scans))
 }
 
 #[tonic::async_trait]

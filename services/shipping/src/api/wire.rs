@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use tonic::Request;
 
 use super::ingest::Webhook;
-use super::list::{List, Page};
-use crate::model::{Address, Amount, Body, Line, Shipment};
+use super::list::List;
+use crate::model::{Address, Amount, Body, Line, Scan, Shipment};
 use crate::scans::State;
 
 /// Where carriers put their signature.
@@ -36,10 +36,6 @@ pub(crate) fn list(request: pb::ListShipmentsRequest) -> Result<List, Fault> {
     Ok(List { size, token: request.page_token, order })
 }
 
-pub(crate) fn page(page: Page) -> pb::ListShipmentsResponse {
-    pb::ListShipmentsResponse { shipments: page.shipments.iter().map(shipment).collect(), next_page_token: page.next }
-}
-
 /// A signature that is missing or not text is an empty one, which never fits.
 pub(crate) fn webhook(request: Request<pb::IngestCarrierWebhookRequest>) -> Webhook {
     let signature = request.metadata().get(SIGNATURE).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
@@ -50,14 +46,13 @@ pub(crate) fn webhook(request: Request<pb::IngestCarrierWebhookRequest>) -> Webh
 
 /// What an event of fulfillment says about the parcel.
 pub(crate) fn packed(work: fulfillment::Fulfillment) -> Result<(OrderId, FulfillmentId, Body), Fault> {
-    let (Some(ship_to), Some(capture)) = (work.ship_to, work.capture_amount) else {
-        return Err(Fault::internal("a packed fulfillment without address or money"));
+    let Some(capture) = work.capture_amount else {
+        return Err(Fault::internal("a packed fulfillment without money"));
     };
     let line = |line: fulfillment::FulfillmentLine| Line { line: line.line, sku: line.sku, quantity: line.quantity };
     let body = Body {
         warehouse: work.warehouse,
         lines: work.lines.into_iter().map(line).collect(),
-        ship_to: address(ship_to),
         service: work.shipping_service,
         capture: Amount { currency: capture.currency_code, minor: capture.amount_minor },
         final_capture: work.final_capture,
@@ -67,7 +62,7 @@ pub(crate) fn packed(work: fulfillment::Fulfillment) -> Result<(OrderId, Fulfill
 }
 
 pub(crate) fn address(address: common::Address) -> Address {
-    let common::Address { recipient, line1, line2, city, region, postal_code, country_code } = address;
+    let common::Address { recipient, line1, line2, city, region, postal_code, country_code, .. } = address;
     Address { recipient, line1, line2, city, region, postal_code, country_code }
 }
 
@@ -89,13 +84,10 @@ pub(crate) fn demand(lines: &[Line]) -> Vec<DemandLine> {
         .collect()
 }
 
-pub(crate) fn shipment(shipment: &Shipment) -> pb::Shipment {
+/// `scans` are those of the shipment, opened.
+pub(crate) fn shipment(shipment: &Shipment, scans: Vec<Scan>) -> pb::Shipment {
     let label = shipment.label.as_ref();
-    let scan = |scan: &crate::model::Scan| pb::Scan {
-        code: scan.code.clone(),
-        location: scan.location.clone(),
-        occur_time: Some(timestamp(scan.at)),
-    };
+    let scan = |Scan { code, at, location }| pb::Scan { code, location, occur_time: Some(timestamp(at)) };
     pb::Shipment {
         id: shipment.id().to_string(),
         order_id: shipment.order().to_string(),
@@ -107,7 +99,7 @@ pub(crate) fn shipment(shipment: &Shipment) -> pb::Shipment {
         service: shipment.body.service.clone(),
         tracking_number: label.map_or_else(String::new, |label| label.tracking_number.clone()),
         label_cost: label.map(|label| money(&label.cost)),
-        scans: shipment.scans.iter().map(scan).collect(),
+        scans: scans.into_iter().map(scan).collect(),
         create_time: Some(timestamp(shipment.created_at)),
     }
 }

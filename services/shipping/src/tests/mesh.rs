@@ -42,7 +42,8 @@ impl Others {
         let warehouses = inv::warehouse_service_server::WarehouseServiceServer::new(self.clone());
         mesh.attach("inventory", Routes::new(reservations).add_service(warehouses), Limits::default());
         let fulfillment = ful::fulfillment_service_server::FulfillmentServiceServer::new(self.clone());
-        mesh.attach("fulfillment", Routes::new(fulfillment), Limits::default());
+        let queries = ful::fulfillment_query_service_server::FulfillmentQueryServiceServer::new(self.clone());
+        mesh.attach("fulfillment", Routes::new(fulfillment).add_service(queries), Limits::default());
         Ok(mesh.peers("shipping"))
     }
 
@@ -149,5 +150,20 @@ impl ful::fulfillment_service_server::FulfillmentService for Others {
     not_called! {
         create_fulfillment: ful::CreateFulfillmentRequest => ful::Fulfillment,
         cancel_fulfillment: ful::CancelFulfillmentRequest => ful::CancelFulfillmentResponse,
+    }
+}
+
+#[tonic::async_trait]
+impl ful::fulfillment_query_service_server::FulfillmentQueryService for Others {
+    async fn get_fulfillment(
+        &self,
+        request: Request<ful::GetFulfillmentRequest>,
+    ) -> Result<Response<ful::Fulfillment>, Status> {
+        let ship_to = Some(super::address());
+        Ok(Response::new(ful::Fulfillment { id: request.into_inner().fulfillment_id, ship_to, ..Default::default() }))
+    }
+
+    not_called! {
+        list_fulfillments: ful::ListFulfillmentsRequest => ful::ListFulfillmentsResponse,
     }
 }

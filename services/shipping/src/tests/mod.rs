@@ -3,6 +3,7 @@
 mod mesh;
 mod saga;
 mod scan;
+mod sealed;
 
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use simulators::{Config, Simulators};
 use testkit::Db;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
+use vault::{Master, Vault};
 
 use self::mesh::Others;
 use crate::api::{Webhook, ingest};
@@ -42,6 +44,7 @@ struct World {
     db: Db,
     app: App,
     others: Others,
+    vault: Vault,
     http: resilience::Http,
     _sims: Simulators,
     _engine: DropGuard,
@@ -55,8 +58,9 @@ impl World {
         let url = format!("http://{}", sims.carrier);
         let others = Others::default();
         let settings = Settings { carrier_url: url.clone(), ..Settings::isolated() };
+        let vault = Vault::new(db.pg("shipping"), Master::read(&settings.master_keys)?);
         let app = App {
-            store: Store::new(db.pg("shipping")),
+            store: Store::new(db.pg("shipping"), vault.clone()),
             carrier: Fedex::new(&url, settings.carrier_key.clone())?,
             peers: others.mesh()?,
             pages: Pages::new(&settings.page_token_key),
@@ -66,7 +70,7 @@ impl World {
         let engine = ::saga::Engine::new(db.pg("shipping"), vec![crate::saga::definition(&app)]);
         tokio::spawn(engine.run(cancel.clone()));
         let http = resilience::Http::new("sim", &url, Duration::from_secs(5))?;
-        Ok(Self { db, app, others, http, _sims: sims, _engine: cancel.drop_guard() })
+        Ok(Self { db, app, others, vault, http, _sims: sims, _engine: cancel.drop_guard() })
     }
 
     /// Delivers FulfillmentPacked, as the consumer does.
@@ -190,9 +194,10 @@ fn open() -> Open {
 
 fn address() -> common::Address {
     common::Address {
-        recipient: "Ada".into(),
+        recipient: "Ada Lovelace".into(),
         line1: "1 Main St".into(),
-        city: "Town".into(),
+        city: "Ockham".into(),
+        postal_code: "90210".into(),
         country_code: "US".into(),
         ..common::Address::default()
     }
@@ -205,7 +210,6 @@ fn work() -> fulfillment::Fulfillment {
         warehouse: "W1".into(),
         state: fulfillment::FulfillmentState::Packed.into(),
         lines: vec![fulfillment::FulfillmentLine { line: 1, sku: "SKU-1".into(), quantity: 2 }],
-        ship_to: Some(address()),
         shipping_service: "STANDARD".into(),
         capture_amount: Some(common::Money { currency_code: "USD".into(), amount_minor: 1999 }),
         final_capture: true,

@@ -114,7 +114,7 @@ async fn ord_41_copies_are_ended_although_the_commit_was_late() -> Result<()> {
 
 #[tokio::test]
 async fn ord_42_the_newest_orders_and_counts_are_warm_after_the_start() -> Result<()> {
-    let shop = Shop::open().await?;
+    let (shop, metrics) = (Shop::open().await?, telemetry::metrics::install());
     let mut orders = Vec::new();
     for _ in 0..5 {
         orders.push(shop.place(UserId::new(), &["A"], 1000).await?.id.parse::<OrderId>()?);
@@ -126,6 +126,10 @@ async fn ord_42_the_newest_orders_and_counts_are_warm_after_the_start() -> Resul
         doubt::written(id.uuid(), i32::MAX);
     }
     assert_eq!(shop.reads.warm(3).await?, 4, "three orders and the count of their tenant");
+    let shown = metrics.render();
+    for line in ["cache_warmed_total{what=\"orders\"} 3", "cache_warmed_total{what=\"counts\"} 1"] {
+        assert!(shown.lines().any(|shown| shown == line), "{line} in {shown}");
+    }
     let ctx = shop.staff();
     let mut sources = Vec::new();
     for id in orders {

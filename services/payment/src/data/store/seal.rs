@@ -3,12 +3,8 @@
 use fault::Fault;
 use ids::{PaymentId, TenantId};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::{Store, decode, sql};
-
-/// Values that are sealed anew at a time.
-const PASS: i32 = 100;
+use super::{Store, sql};
 
 /// What a payment is paid with.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,26 +21,9 @@ impl std::fmt::Debug for Instrument {
     }
 }
 
-#[derive(Deserialize)]
-struct Sealed {
-    kind: String,
-    id: String,
-    n: i32,
-    sealed: String,
-}
-
-impl Sealed {
-    fn place(&self) -> Result<String, Fault> {
-        match self.kind.as_str() {
-            "attempt" => Ok(of_attempts(PaymentId::from_uuid(self.id.parse().map_err(Fault::internal)?))),
-            provider => Ok(of_webhook(provider, &self.id)),
-        }
-    }
-}
-
 /// All attempts of a payment: a later one may take over what an earlier one was paid with.
 fn of_attempts(payment: PaymentId) -> String {
-    format!("attempts.instrument:{payment}")
+    format!("attempts.instrument:{}", payment.uuid())
 }
 
 fn of_webhook(provider: &str, event: &str) -> String {
@@ -92,37 +71,5 @@ impl Store {
         sealed: &[u8],
     ) -> Result<Vec<u8>, Fault> {
         self.vault.open(tenant, &of_webhook(provider, event), sealed).await
-    }
-
-    /// Turns keys that are due, and seals anew what older ones sealed; how many values.
-    ///
-    /// # Errors
-    /// [`Fault`] of the database; what was not sealed anew still opens and comes again.
-    pub async fn turn_keys(&self) -> Result<usize, Fault> {
-        let mut count = 0;
-        for older in self.vault.turn().await? {
-            loop {
-                let query = diesel::select(sql::sealed_below(older.tenant.uuid(), older.below.clone(), PASS));
-                let found: Value = self.call("payment.sealed_below", query).await?;
-                let found: Vec<Sealed> = decode(found)?;
-                if found.is_empty() {
-                    break;
-                }
-                count += found.len();
-                for one in found {
-                    self.seal_again(older.tenant, one).await?;
-                }
-            }
-        }
-        Ok(count)
-    }
-
-    async fn seal_again(&self, tenant: TenantId, one: Sealed) -> Result<(), Fault> {
-        let (place, before) = (one.place()?, hex::decode(&one.sealed).map_err(Fault::internal)?);
-        let plain = self.vault.open(tenant, &place, &before).await?;
-        let after = self.vault.seal(tenant, &place, &plain).await?;
-        let query = diesel::select(sql::sealed_again(tenant.uuid(), one.kind, one.id, one.n, before, after));
-        let _: bool = self.call("payment.sealed_again", query).await?;
-        Ok(())
     }
 }

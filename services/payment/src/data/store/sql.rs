@@ -5,28 +5,20 @@ use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, T
 
 define_sql_function! {
     /// Begins the payment of an order or finds it.
-    fn payment_begin(tenant: Uuid, payment: Uuid, order: Uuid, amount: BigInt, currency: Text, provider: Text, instrument: Binary,
+    fn payment_begin(tenant: Uuid, payment: Uuid, order: Uuid, round: Integer, amount: BigInt, currency: Text, provider: Text, instrument: Binary,
         customer: Nullable<Uuid>, immediate: Bool, event_type: Text, topic: Text, payload: Binary, meta: Jsonb) -> Jsonb;
 }
 define_sql_function! {
-    /// A payment by its id or its order.
-    fn payment_get(tenant: Uuid, payment: Nullable<Uuid>, order: Nullable<Uuid>) -> Nullable<Jsonb>;
+    /// A payment by its id, or its order and round.
+    fn payment_get(tenant: Uuid, payment: Nullable<Uuid>, order: Nullable<Uuid>, round: Integer) -> Nullable<Jsonb>;
 }
 define_sql_function! {
     /// What the provider was asked with, sealed.
     fn payment_instrument(tenant: Uuid, payment: Uuid) -> Nullable<Binary>;
 }
 define_sql_function! {
-    /// Some values that an older key sealed.
-    fn sealed_below(tenant: Uuid, below: Binary, most: Integer) -> Jsonb;
-}
-define_sql_function! {
-    /// Replaces a sealed value unless somebody did.
-    fn sealed_again(tenant: Uuid, kind: Text, id: Text, n: Integer, before: Binary, after: Binary) -> Bool;
-}
-define_sql_function! {
     /// Whether the order's risk wants a challenge.
-    fn risk_challenged(tenant: Uuid, order: Uuid) -> Bool;
+    fn risk_challenged(tenant: Uuid, order: Uuid, round: Integer) -> Bool;
 }
 define_sql_function! {
     /// Writes facts and events; NULL when the row moved on.
@@ -35,7 +27,7 @@ define_sql_function! {
 }
 define_sql_function! {
     /// Marks that the order wants no money held.
-    fn payment_void(tenant: Uuid, payment: Uuid, order: Uuid, provider: Text, event_type: Text, topic: Text, payload: Binary,
+    fn payment_void(tenant: Uuid, payment: Uuid, order: Uuid, round: Integer, provider: Text, event_type: Text, topic: Text, payload: Binary,
         meta: Jsonb) -> Jsonb;
 }
 define_sql_function! {

@@ -12,6 +12,7 @@ fn payment() -> Payment {
     Payment {
         id: PaymentId::new(),
         order: OrderId::new(),
+        round: 1,
         asked: Some(usd(ASKED)),
         authorized: 0,
         captured: 0,

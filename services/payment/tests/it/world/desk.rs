@@ -4,8 +4,9 @@ use anyhow::Result;
 use contract::payment::v1::payment_service_client::PaymentServiceClient;
 use contract::payment::v1::reconciliation_service_client::ReconciliationServiceClient;
 use contract::payment::v1::{
-    AuthorizePaymentRequest, Discrepancy, GetReconciliationReportRequest, ListDiscrepanciesRequest, Payment,
-    ReconciliationReport, ResolveDiscrepancyRequest, RunReconciliationRequest,
+    AuthorizePaymentRequest, Discrepancy, GetReconciliationReportRequest, InquirePaymentRequest,
+    ListDiscrepanciesRequest, Payment, ReconciliationReport, ResolveDiscrepancyRequest, RunReconciliationRequest,
+    VoidPaymentRequest,
 };
 use ctx::Role;
 use fault::Fault;
@@ -25,6 +26,32 @@ impl World {
         let mesh = Mesh::new(SigningKey::from_pkcs8("test", &SigningKey::generate())?);
         let settings = Settings { master_keys, ..self.settings.clone() };
         Self::within(self.tenant, self.db.clone(), mesh, settings, self.running.simulators.clone()).await
+    }
+
+    /// Asks for the money of a round of paying an order.
+    pub async fn authorize_round(&self, order: OrderId, round: i32, method: &str, now: bool) -> Result<Payment, Fault> {
+        let (peers, mut client): (_, PaymentServiceClient<_>) = self.client("order");
+        let message = AuthorizePaymentRequest {
+            order_id: order.to_string(),
+            amount: Some(usd(ASKED)),
+            payment_method: method.to_owned(),
+            capture_now: now,
+            round,
+            ..Default::default()
+        };
+        Ok(client.authorize_payment(peers.request(&self.ctx(), message)).await?.into_inner())
+    }
+
+    pub async fn inquire_round(&self, order: OrderId, round: i32) -> Result<Payment, Fault> {
+        let (peers, mut client): (_, PaymentServiceClient<_>) = self.client("order");
+        let message = InquirePaymentRequest { order_id: order.to_string(), round };
+        Ok(client.inquire_payment(peers.request(&self.ctx(), message)).await?.into_inner())
+    }
+
+    pub async fn void_round(&self, order: OrderId, round: i32) -> Result<Payment, Fault> {
+        let (peers, mut client): (_, PaymentServiceClient<_>) = self.client("order");
+        let message = VoidPaymentRequest { order_id: order.to_string(), round };
+        Ok(client.void_payment(peers.request(&self.ctx(), message)).await?.into_inner())
     }
 
     /// A charge while the customer is away.

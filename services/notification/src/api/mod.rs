@@ -1,0 +1,9 @@
+//! The service's methods.
+
+mod grpc;
+mod list;
+pub(crate) mod wire;
+
+pub(crate) use grpc::Notifications;
+#[cfg(test)]
+pub(crate) use list::{List, list};

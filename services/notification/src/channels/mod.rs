@@ -1,0 +1,3 @@
+//! How messages travel; one file each.
+
+pub(crate) mod email;
