@@ -44,7 +44,7 @@ const WAY_BACK: [&str; 7] = [
 /// What else happens because of the order, beside that way, and what it happens in.
 ///
 /// Without what a provider's webhook may tell us first: then it is part of the provider's request.
-const BESIDE: [(&str, &str); 11] = [
+const BESIDE: [(&str, &str); 13] = [
     ("step reserve_stock", "CreateOrder"),
     ("ReserveStock", "step reserve_stock"),
     ("step evaluate_risk", "CreateOrder"),
@@ -56,6 +56,8 @@ const BESIDE: [(&str, &str); 11] = [
     ("order hears FulfillmentStarted", "CreateFulfillment"),
     ("CapturePayment", "step capture_payment"),
     ("ConsumeReservation", "step consume_reservation"),
+    ("send OrderConfirmation", "notification hears OrderConfirmed"),
+    ("GetCustomer", "send OrderConfirmation"),
 ];
 
 type Received = Arc<Mutex<Vec<ResourceSpans>>>;
@@ -155,6 +157,7 @@ fn label(span: &Span) -> String {
     match span.name.as_str() {
         "http" => format!("{} {}", attribute(span, "method"), attribute(span, "route")),
         "saga step" => format!("step {}", attribute(span, "step")),
+        "send message" => format!("send {}", attribute(span, "kind")),
         "handle event" => format!("{} hears {}", attribute(span, "consumer"), short(attribute(span, "type"))),
         call => short(call),
     }

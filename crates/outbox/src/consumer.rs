@@ -103,6 +103,7 @@ impl Consumer {
                 parked_looked = Instant::now();
                 parking::retry_due(&self.pg, &self.subscription).await;
             }
+            let began = Instant::now();
             let handled = match self.step().await {
                 Ok(handled) => handled,
                 Err(error) => {
@@ -112,7 +113,7 @@ impl Consumer {
                 }
             };
             if handled > 0 {
-                tokio::time::sleep(crate::busy()).await;
+                tokio::time::sleep(crate::rest(began.elapsed())).await;
                 pause = FIRST;
                 continue;
             }

@@ -19,7 +19,10 @@ pub use relay::Relay;
 static PUBLISHED: std::sync::LazyLock<tokio::sync::watch::Sender<u64>> =
     std::sync::LazyLock::new(|| tokio::sync::watch::Sender::new(0));
 
-/// Pause after a batch: fewer and larger batches cost less, and an event may take 100 ms; longer while people wait.
-fn busy() -> std::time::Duration {
-    std::time::Duration::from_millis(if ctx::foreground::is_busy() { 100 } else { 15 })
+/// Pause after a batch that took so long: fewer and larger batches cost less, and an event may take 100 ms. So the busier
+/// the machine, the longer the pause; longest while people wait.
+fn rest(worked: std::time::Duration) -> std::time::Duration {
+    let most = std::time::Duration::from_millis(100);
+    let least = if ctx::foreground::is_busy() { most } else { std::time::Duration::from_millis(15) };
+    (worked * 4).clamp(least, most)
 }

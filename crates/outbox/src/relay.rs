@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::sql_types::Integer;
 use diesel_async::RunQueryDsl;
@@ -39,6 +39,7 @@ impl Relay {
         let mut pause = FIRST;
         let mut prune = tokio::time::interval(PRUNE_EVERY);
         while !cancel.is_cancelled() {
+            let began = Instant::now();
             let batch = if ctx::foreground::is_busy() { ASIDE } else { BATCH };
             let moved = match self.step(batch).await {
                 Ok(moved) => moved,
@@ -54,9 +55,10 @@ impl Relay {
                 PUBLISHED.send_modify(|count| *count += 1);
                 pause = FIRST;
             }
+            let rest = crate::rest(began.elapsed());
             if moved >= batch {
                 if batch == ASIDE {
-                    tokio::time::sleep(crate::busy()).await;
+                    tokio::time::sleep(rest).await;
                 }
                 continue;
             }
@@ -66,7 +68,7 @@ impl Relay {
                 changed = commits.changed() => {
                     if changed.is_err() { return }
                     // A burst of commits becomes one batch, and an older open transaction gets a moment to end.
-                    tokio::time::sleep(if moved > 0 { crate::busy() } else { FIRST }).await;
+                    tokio::time::sleep(if moved > 0 { rest } else { FIRST }).await;
                     pause = FIRST;
                 }
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(IDLE),

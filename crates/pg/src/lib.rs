@@ -13,6 +13,7 @@ mod group;
 mod migrate;
 mod once;
 mod parts;
+mod set;
 mod shared;
 
 pub use door::{Pg, Target};
@@ -21,6 +22,7 @@ pub use group::GroupCommit;
 pub use migrate::{Migrations, Source, migrate};
 pub use once::Once;
 pub use parts::{Parts, PartsError};
+pub use set::Ask;
 
 /// A connection inside a passage.
 pub type Conn = diesel_async::AsyncPgConnection;

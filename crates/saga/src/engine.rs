@@ -50,7 +50,7 @@ pub struct Engine {
 struct Inner {
     pg: Pg,
     definitions: HashMap<(&'static str, i16), Definition>,
-    commits: GroupCommit<TenantId, Value, String>,
+    commits: GroupCommit<TenantId, Value, Value>,
     owner: Uuid,
     room: Arc<Semaphore>,
     busy: Mutex<HashSet<Uuid>>,
@@ -82,10 +82,8 @@ struct Row {
 impl Engine {
     /// An engine that knows these tables.
     pub fn new(pg: Pg, definitions: Vec<Definition>) -> Self {
-        let door = pg.clone();
-        let commits = GroupCommit::new(50, move |tenant: TenantId, items: Vec<Value>| {
-            let pg = door.clone();
-            async move { commit(&pg, tenant, items).await }.boxed()
+        let commits = GroupCommit::of_set(pg.clone(), "saga.advance", |conn, tenant, items| {
+            async move { Ok(diesel::select(saga_advance(tenant.uuid(), items)).get_result(conn).await?) }.boxed()
         });
         let definitions = definitions.into_iter().map(|table| ((table.kind, table.rev), table)).collect();
         let inner = Inner {
@@ -245,7 +243,7 @@ impl Inner {
                     return;
                 }
             };
-            match verdict.as_str() {
+            match verdict.as_str().unwrap_or_default() {
                 "ok" if next.goes_on() => at.follow(next),
                 "ok" => return self.wake_later(&next),
                 // The aggregate moved under the step: look at it again, with the same keys.
@@ -343,34 +341,4 @@ impl Row {
             cause: serde_json::from_value(self.cause).unwrap_or_default(),
         }
     }
-}
-
-/// Writes a batch; when it fails as a whole, one by one, so that one bad item cannot hold up the others.
-async fn commit(pg: &Pg, tenant: TenantId, items: Vec<Value>) -> Vec<Result<String, Fault>> {
-    match commit_together(pg, tenant, items.clone()).await {
-        Ok(verdicts) => verdicts.into_iter().map(Ok).collect(),
-        Err(error) if items.len() == 1 => vec![Err(error.into())],
-        Err(error) => {
-            tracing::warn!(%error, "batch of saga steps split");
-            let mut verdicts = Vec::with_capacity(items.len());
-            for item in items {
-                let one = commit_together(pg, tenant, vec![item]).await.map(|mut one| one.pop().unwrap_or_default());
-                verdicts.push(one.map_err(Fault::from));
-            }
-            verdicts
-        }
-    }
-}
-
-async fn commit_together(pg: &Pg, tenant: TenantId, items: Vec<Value>) -> Result<Vec<String>, pg::Error> {
-    let items = Value::Array(items);
-    pg.tx("saga.advance", tenant, move |conn: &mut Conn| {
-        let items = items.clone();
-        async move {
-            let verdicts: Value = diesel::select(saga_advance(tenant.uuid(), items)).get_result(conn).await?;
-            Ok(serde_json::from_value(verdicts).map_err(Fault::internal)?)
-        }
-        .boxed()
-    })
-    .await
 }

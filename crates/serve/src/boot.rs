@@ -1,10 +1,6 @@
 use std::fmt;
-use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use hmac::{Hmac, KeyInit, Mac};
 use ids::TenantId;
 use secrecy::{ExposeSecret, SecretString};
@@ -12,11 +8,9 @@ use sha2::Sha256;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::job::Job;
 use crate::mesh::Peers;
 use crate::page::Pages;
-
-/// Pause before a job that panicked runs again; doubles up to the second value.
-const RESTART: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// What a service gets to start with.
 #[derive(Debug, Clone)]
@@ -130,89 +124,9 @@ impl fmt::Debug for Mount {
     }
 }
 
-type Work = dyn Fn(CancellationToken) -> BoxFuture<'static, ()> + Send + Sync;
-
-/// Work that runs until the process drains: pollers, relays, the saga engine.
-#[derive(Clone)]
-pub struct Job {
-    name: &'static str,
-    work: Arc<Work>,
-}
-
-impl fmt::Debug for Job {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Job").field(&self.name).finish()
-    }
-}
-
-impl Job {
-    /// A job; `work` ends soon after its token is cancelled and is called again when it panicked.
-    pub fn new<F>(name: &'static str, work: F) -> Self
-    where
-        F: Fn(CancellationToken) -> BoxFuture<'static, ()> + Send + Sync + 'static,
-    {
-        Self { name, work: Arc::new(work) }
-    }
-
-    /// Its name, such as "wms.poller".
-    pub fn name(&self) -> &'static str {
-        self.name
-    }
-
-    /// Runs the job to its end and starts it again after a panic.
-    pub async fn run(self, cancel: CancellationToken) {
-        let mut pause = RESTART.0;
-        loop {
-            let work = AssertUnwindSafe((self.work)(cancel.clone())).catch_unwind().await;
-            if work.is_ok() || cancel.is_cancelled() {
-                return;
-            }
-            metrics::counter!("job_panics_total", "job" => self.name).increment(1);
-            tracing::error!(job = self.name, ?pause, "a job panicked and starts again");
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = cancel.cancelled() => return,
-            }
-            pause = (pause * 2).min(RESTART.1);
-        }
-    }
-
-    /// Runs the job on its own task; the tracker is empty when it has ended.
-    pub fn spawn(self, tasks: &TaskTracker, cancel: CancellationToken) {
-        tasks.spawn(self.run(cancel));
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_job_that_panics_runs_again_until_it_ends() {
-        let runs = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&runs);
-        let job = Job::new("test", move |_| {
-            let run = counted.fetch_add(1, Ordering::SeqCst);
-            async move { assert!(run == 2, "not yet") }.boxed()
-        });
-        let tasks = TaskTracker::new();
-        job.spawn(&tasks, CancellationToken::new());
-        tasks.close();
-        tasks.wait().await;
-        assert_eq!(runs.load(Ordering::SeqCst), 3);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_job_that_panicked_does_not_outlive_the_process() {
-        let cancel = CancellationToken::new();
-        let job = Job::new("test", |_| async { panic!("always") }.boxed());
-        let running = tokio::spawn(job.run(cancel.clone()));
-        tokio::task::yield_now().await;
-        cancel.cancel();
-        running.await.expect("ends");
-    }
 
     #[test]
     fn webhook_secrets_differ_by_tenant_and_provider() {

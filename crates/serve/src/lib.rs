@@ -11,7 +11,9 @@ mod breaker;
 pub mod card;
 mod client;
 mod front;
+pub mod header;
 mod incoming;
+mod job;
 mod layers;
 mod mesh;
 pub mod page;
@@ -20,14 +22,17 @@ mod reply;
 mod server;
 mod stack;
 mod timeout;
+mod watch;
 
-pub use boot::{Boot, Job, Mount, Settings};
+pub use boot::{Boot, Mount, Settings};
 pub use client::PeerClient;
 pub use front::Front;
+pub use job::{Job, Turn};
 pub use mesh::{BadUri, Mesh, Peers};
 pub use reply::respond;
 pub use server::{Drain, Server};
 pub use stack::Limits;
+pub use watch::{Look, Watched, watch};
 
 /// Anything that answers a gRPC request: routes behind their stack, or a channel to another process.
 pub type Peer = tower::util::BoxCloneSyncService<
@@ -35,25 +40,3 @@ pub type Peer = tower::util::BoxCloneSyncService<
     http::Response<tonic::body::Body>,
     tower::BoxError,
 >;
-
-/// Names of the headers that calls carry as gRPC metadata.
-pub mod header {
-    /// `Bearer <token>` of a person or a service.
-    pub const AUTHORIZATION: &str = "authorization";
-    /// Tenant of the call: `tnt_…`.
-    pub const TENANT: &str = "x-tenant-id";
-    /// Ties everything that one request caused together (GW-07).
-    pub const CORRELATION: &str = "x-correlation-id";
-    /// The event or call that caused this one.
-    pub const CAUSATION: &str = "x-causation-id";
-    /// W3C trace context.
-    pub const TRACEPARENT: &str = "traceparent";
-    /// Recognises a repeated call (IETF idempotency-key draft 07).
-    pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
-    /// `true` on an answer that was stored by an earlier call with the same key.
-    pub const REPLAYED: &str = "idempotent-replayed";
-    /// `HIT` or `MISS` on an answer of which copies are kept (ORD-41).
-    pub const CACHE: &str = "x-cache";
-    /// Time that the caller waits (gRPC over HTTP/2).
-    pub const TIMEOUT: &str = "grpc-timeout";
-}

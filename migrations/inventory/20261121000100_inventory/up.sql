@@ -232,13 +232,10 @@ END $$;
 -- Writes the events of many streams, one each; a stream that moved meanwhile makes the whole transaction run again.
 CREATE FUNCTION append_each(p_tenant uuid, p_streams uuid[], p_expected int[], p_type text, p_topic text,
                             p_payloads bytea[], p_metas jsonb[]) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-  appended int;
 BEGIN
-  SELECT count(event_append(p_tenant, e.stream, e.expected, ARRAY[p_type], ARRAY[p_topic], ARRAY[e.payload], e.meta))
-    INTO appended
-    FROM unnest(p_streams, p_expected, p_payloads, p_metas) AS e (stream, expected, payload, meta);
-  IF appended <> cardinality(p_streams) THEN
+  IF NOT events_append(p_tenant, ARRAY(
+      SELECT ROW(e.stream, e.expected + 1, p_type, p_topic, e.payload, e.meta)::happened
+      FROM unnest(p_streams, p_expected, p_payloads, p_metas) AS e (stream, expected, payload, meta))) THEN
     RAISE EXCEPTION 'a reservation''s stream is not at its version' USING ERRCODE = 'serialization_failure';
   END IF;
 END $$;
@@ -298,7 +295,8 @@ DECLARE
   confirmed int;
 BEGIN
   UPDATE reservations SET state = 2, version = version + 1, updated_at = now()
-    WHERE tenant_id = p_tenant AND order_id = ANY (p_orders) AND state = 1;
+    -- Hidden in an expression: the index of holds that run out must look useless here, it has all that wait.
+    WHERE tenant_id = p_tenant AND order_id = ANY (p_orders) AND state + 0 = 1;
   GET DIAGNOSTICS confirmed = ROW_COUNT;
   PERFORM append_each(p_tenant, p_streams, p_versions, p_type, p_topic, p_payloads, p_metas);
   RETURN confirmed;

@@ -84,19 +84,16 @@ END $$;
 
 -- Writes what is told, with its events. p_news: [{sku, stream, version, low, sold_out, levels, types, payloads}].
 CREATE FUNCTION stock_news_tell(p_tenant uuid, p_topic text, p_news jsonb, p_meta jsonb) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-  one record;
 BEGIN
-  FOR one IN SELECT * FROM jsonb_to_recordset(p_news) AS (sku text, stream uuid, version int, low boolean,
-      sold_out boolean, levels jsonb, types text[], payloads text[]) LOOP
-    IF event_append(p_tenant, one.stream, one.version, one.types, array_fill(p_topic, ARRAY[cardinality(one.types)]),
-         ARRAY(SELECT decode(p, 'base64') FROM unnest(one.payloads) AS p), p_meta) IS NULL THEN
-      RAISE EXCEPTION 'the news of a product are not at their version' USING ERRCODE = 'serialization_failure';
-    END IF;
-    UPDATE stock_news SET version = one.version + cardinality(one.types), low = one.low, sold_out = one.sold_out,
-        levels = one.levels
-      WHERE tenant_id = p_tenant AND sku = one.sku;
-  END LOOP;
+  IF NOT events_append(p_tenant, ARRAY(
+      SELECT ROW(n.stream, n.version + k, n.types[k], p_topic, decode(n.payloads[k], 'base64'), p_meta)::happened
+      FROM jsonb_to_recordset(p_news) AS n (stream uuid, version int, types text[], payloads text[])
+      CROSS JOIN LATERAL generate_series(1, cardinality(n.types)) AS k)) THEN
+    RAISE EXCEPTION 'the news of a product are not at their version' USING ERRCODE = 'serialization_failure';
+  END IF;
+  UPDATE stock_news s SET version = n.version + cardinality(n.types), low = n.low, sold_out = n.sold_out, levels = n.levels
+    FROM jsonb_to_recordset(p_news) AS n (sku text, version int, low boolean, sold_out boolean, levels jsonb, types text[])
+    WHERE s.tenant_id = p_tenant AND s.sku = n.sku;
 END $$;
 
 SELECT om_grant();

@@ -83,31 +83,31 @@ BEGIN
   RETURN true;
 END $$;
 
--- The new picture of an order; false when somebody else has changed it since version p_expected. The picture is all
--- there is to an order, so it is the snapshot when one is due.
-CREATE FUNCTION project(p_tenant uuid, p_stream uuid, p_expected int, p_version int, p_doc jsonb) RETURNS boolean
-LANGUAGE plpgsql AS $$
+-- New pictures of orders; the orders that were at the version expected of them. The picture is all there is to an order,
+-- so it is the snapshot when one is due.
+CREATE FUNCTION project(p_tenant uuid, p_pictures picture[]) RETURNS uuid[] LANGUAGE plpgsql AS $$
+DECLARE
+  moved uuid[];
 BEGIN
-  UPDATE orders SET version = p_version, state = (p_doc->>'state')::smallint, doc = decode(p_doc->>'doc', 'base64'),
-      base_state = CASE WHEN (p_doc->>'state')::smallint IN (14, 15) THEN base_state ELSE (p_doc->>'state')::smallint END,
-      status_retail = p_doc->'facts'->>'retail', status_lifecycle = p_doc->'facts'->>'lifecycle',
-      currency = p_doc->'facts'->>'currency', total_minor = (p_doc->'facts'->>'total')::bigint,
-      skus = ARRAY(SELECT jsonb_array_elements_text(p_doc->'facts'->'skus')), updated_at = now()
-    WHERE tenant_id = p_tenant AND order_id = p_stream AND version = p_expected;
-  IF NOT FOUND THEN
-    RETURN false;
-  END IF;
-  IF snapshot_due(p_version, p_expected) THEN
-    PERFORM snapshot_save(p_tenant, p_stream, p_version, (p_doc->>'rev')::int, decode(p_doc->>'doc', 'base64'));
-  END IF;
-  RETURN true;
+  WITH done AS (
+    UPDATE orders o SET version = p.version, state = (p.doc->>'state')::smallint, doc = decode(p.doc->>'doc', 'base64'),
+        base_state = CASE WHEN (p.doc->>'state')::smallint IN (14, 15) THEN o.base_state ELSE (p.doc->>'state')::smallint END,
+        status_retail = p.doc->'facts'->>'retail', status_lifecycle = p.doc->'facts'->>'lifecycle',
+        currency = p.doc->'facts'->>'currency', total_minor = (p.doc->'facts'->>'total')::bigint,
+        skus = ARRAY(SELECT jsonb_array_elements_text(p.doc->'facts'->'skus')), updated_at = now()
+      FROM unnest(p_pictures) AS p
+      WHERE o.tenant_id = p_tenant AND o.order_id = p.stream AND o.version = p.expected RETURNING o.order_id
+  ) SELECT coalesce(array_agg(order_id), '{}') INTO moved FROM done;
+  PERFORM snapshot_save(p_tenant, p.stream, p.version, (p.doc->>'rev')::int, decode(p.doc->>'doc', 'base64'))
+    FROM unnest(p_pictures) AS p WHERE snapshot_due(p.version, p.expected) AND p.stream = ANY (moved);
+  RETURN moved;
 END $$;
 
 -- Appends to an order and projects it; false when somebody else was faster.
 CREATE FUNCTION order_append(p_tenant uuid, p_order uuid, p_expected int, p_types text[], p_topics text[],
     p_payloads bytea[], p_meta jsonb, p_doc jsonb) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
-  IF NOT project(p_tenant, p_order, p_expected, p_expected + cardinality(p_types), p_doc) THEN
+  IF project(p_tenant, ARRAY[ROW(p_order, p_expected, p_expected + cardinality(p_types), p_doc)::picture]) = '{}' THEN
     RETURN false;
   END IF;
   IF event_append(p_tenant, p_order, p_expected, p_types, p_topics, p_payloads, p_meta) IS NULL THEN
@@ -124,5 +124,12 @@ BEGIN
   PERFORM set_config('app.tenant', p_tenant::text, true);
   SELECT doc INTO found_doc FROM orders WHERE tenant_id = p_tenant AND order_id = p_order;
   RETURN found_doc;
+END $$;
+-- The same of many, in order; NULL for one that is not there.
+CREATE FUNCTION order_docs(p_tenant uuid, p_orders uuid[]) RETURNS bytea[] LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  RETURN ARRAY(SELECT o.doc FROM unnest(p_orders) WITH ORDINALITY AS w (id, n)
+    LEFT JOIN LATERAL (SELECT doc FROM orders WHERE tenant_id = p_tenant AND order_id = w.id LIMIT 1) o ON true ORDER BY w.n);
 END $$;
 SELECT om_grant();

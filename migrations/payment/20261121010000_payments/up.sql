@@ -152,26 +152,35 @@ BEGIN
   END IF;
 END $$;
 
+-- A payment before a change and after it.
+CREATE TYPE payment_pair AS (before payments, after payments);
+
+-- Once a statement, which may write many payments. `app.meta` says who did it: of all of them, or by payment in `of`.
 CREATE FUNCTION payment_audit() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-  meta jsonb := nullif(current_setting('app.meta', true), '')::jsonb;
-  was payments;
-  what record;
+  meta jsonb := coalesce(nullif(current_setting('app.meta', true), ''), '{}')::jsonb;
+  pairs payment_pair[];
 BEGIN
-  IF TG_OP = 'UPDATE' THEN
-    was := OLD;
+  IF TG_OP = 'INSERT' THEN
+    pairs := ARRAY(SELECT ROW(NULL, n)::payment_pair FROM fresh n);
+  ELSE
+    pairs := ARRAY(SELECT ROW(o, n)::payment_pair FROM stale o
+      JOIN fresh n ON n.tenant_id = o.tenant_id AND n.payment_id = o.payment_id AND n.revision <> o.revision);
   END IF;
-  what := payment_change(was, NEW);
   INSERT INTO payment_log (tenant_id, payment_id, seq, action, actor_kind, actor_id, correlation_id, amount, currency,
       before, after, note)
-    VALUES (NEW.tenant_id, NEW.payment_id, NEW.revision, what.o_action, coalesce(meta->>'actor_kind', 'system'),
-      coalesce(meta->>'actor_id', ''), coalesce(meta->>'correlation_id', ''), what.o_amount, NEW.currency,
-      CASE TG_OP WHEN 'UPDATE' THEN payment_figures(was) END, payment_figures(NEW), coalesce(meta->>'note', ''));
+    SELECT (p.after).tenant_id, (p.after).payment_id, (p.after).revision, c.o_action, coalesce(w.who->>'actor_kind', 'system'),
+      coalesce(w.who->>'actor_id', ''), coalesce(w.who->>'correlation_id', ''), c.o_amount, (p.after).currency,
+      CASE TG_OP WHEN 'UPDATE' THEN payment_figures(p.before) END, payment_figures(p.after), coalesce(w.who->>'note', '')
+    FROM unnest(pairs) AS p
+    CROSS JOIN LATERAL payment_change(p.before, p.after) AS c
+    CROSS JOIN LATERAL (SELECT coalesce(meta->'of'->(p.after).payment_id::text, meta) AS who) AS w;
   RETURN NULL;
 END $$;
-CREATE TRIGGER payments_begun AFTER INSERT ON payments FOR EACH ROW EXECUTE FUNCTION payment_audit();
-CREATE TRIGGER payments_changed AFTER UPDATE ON payments FOR EACH ROW WHEN (NEW.revision <> OLD.revision)
-  EXECUTE FUNCTION payment_audit();
+CREATE TRIGGER payments_begun AFTER INSERT ON payments REFERENCING NEW TABLE AS fresh
+  FOR EACH STATEMENT EXECUTE FUNCTION payment_audit();
+CREATE TRIGGER payments_changed AFTER UPDATE ON payments REFERENCING OLD TABLE AS stale NEW TABLE AS fresh
+  FOR EACH STATEMENT EXECUTE FUNCTION payment_audit();
 
 -- What the provider was asked to authorize, and under which key: whoever asks again asks the same.
 CREATE TABLE attempts (
@@ -262,38 +271,20 @@ BEGIN
       ORDER BY p.manual DESC, p.round DESC LIMIT 1);
 END $$;
 
--- Begins the payment of an order in a round. `turn`: OURS (just begun), STALE (nobody reported for 30 s: inquire), THEIRS.
-CREATE FUNCTION payment_begin(p_tenant uuid, p_payment uuid, p_order uuid, p_round int, p_amount bigint, p_currency text, p_provider text,
-                              p_instrument bytea, p_customer uuid, p_immediate boolean, p_type text, p_topic text,
-                              p_payload bytea, p_meta jsonb) RETURNS jsonb
-LANGUAGE plpgsql AS $$
+-- A payment that an order wants to begin in a round of paying; the texts are base64.
+CREATE TYPE beginning AS (
+  payment uuid, order_id uuid, round int, amount bigint, currency text, provider text, instrument text, customer uuid,
+  immediate boolean, type text, topic text, payload text, meta jsonb
+);
+
+-- The payment that an order has in a round, or what was paid for it outside of the providers, for somebody who came second.
+CREATE FUNCTION payment_begun(p_tenant uuid, p_order uuid, p_round int) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   v payments%ROWTYPE;
 BEGIN
-  PERFORM set_config('app.tenant', p_tenant::text, true), set_config('app.meta', p_meta::text, true);
-  IF p_round > 1 THEN
-    -- Locked first, so that nobody marks the former as paid while the provider is asked for more.
-    PERFORM FROM payments WHERE tenant_id = p_tenant AND order_id = p_order AND round < p_round ORDER BY round FOR UPDATE;
-    SELECT * INTO v FROM payments WHERE tenant_id = p_tenant AND order_id = p_order AND round < p_round AND manual LIMIT 1;
-    IF FOUND THEN
-      RETURN jsonb_build_object('turn', 'THEIRS', 'payment', to_jsonb(v));
-    END IF;
-    -- The order is never charged twice: whatever an earlier round holds or comes to hold is let go.
-    UPDATE payments p SET void_requested = true, revision = p.revision + 1,
-        unknown = p.unknown OR p.state = 'PROCESSING',
-        state = CASE WHEN p.state = 'PROCESSING' THEN 'UNKNOWN' ELSE p.state END,
-        check_at = coalesce(p.check_at, now() + interval '30 s')
-      WHERE tenant_id = p_tenant AND order_id = p_order AND round < p_round AND NOT void_requested;
-  END IF;
-  INSERT INTO payments (tenant_id, payment_id, order_id, round, state, amount, ceiling, currency, provider, customer_id,
-      immediate, version, check_at)
-    VALUES (p_tenant, p_payment, p_order, p_round, 'PROCESSING', p_amount, p_amount, p_currency, p_provider, p_customer,
-      p_immediate, 1, now() + interval '30 s')
-    ON CONFLICT (tenant_id, order_id, round) DO NOTHING RETURNING * INTO v;
+  SELECT * INTO v FROM payments WHERE tenant_id = p_tenant AND order_id = p_order AND round < p_round AND manual LIMIT 1;
   IF FOUND THEN
-    INSERT INTO attempts (tenant_id, payment_id, attempt, instrument) VALUES (p_tenant, p_payment, 1, p_instrument);
-    PERFORM event_append(p_tenant, p_payment, 0, ARRAY[p_type], ARRAY[p_topic], ARRAY[p_payload], p_meta);
-    RETURN jsonb_build_object('turn', 'OURS', 'payment', to_jsonb(v));
+    RETURN jsonb_build_object('turn', 'THEIRS', 'payment', to_jsonb(v));
   END IF;
   UPDATE payments SET check_at = now() + interval '30 s'
     WHERE tenant_id = p_tenant AND order_id = p_order AND round = p_round AND state IN ('PROCESSING', 'UNKNOWN')
@@ -304,6 +295,58 @@ BEGIN
   END IF;
   SELECT * INTO v FROM payments WHERE tenant_id = p_tenant AND order_id = p_order AND round = p_round;
   RETURN jsonb_build_object('turn', 'THEIRS', 'payment', to_jsonb(v));
+END $$;
+
+-- Lets go of what earlier rounds hold or come to hold, for the order is never charged twice; false when one of them was
+-- paid outside of the providers.
+CREATE FUNCTION payment_supersede(p_tenant uuid, p_order uuid, p_round int, p_meta jsonb) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('app.meta', p_meta::text, true);
+  -- Locked first, so that nobody marks the former as paid while the provider is asked for more.
+  PERFORM FROM payments WHERE tenant_id = p_tenant AND order_id = p_order AND round < p_round ORDER BY round FOR UPDATE;
+  IF EXISTS (SELECT FROM payments WHERE tenant_id = p_tenant AND order_id = p_order AND round < p_round AND manual) THEN
+    RETURN false;
+  END IF;
+  UPDATE payments p SET void_requested = true, revision = p.revision + 1,
+      unknown = p.unknown OR p.state = 'PROCESSING',
+      state = CASE WHEN p.state = 'PROCESSING' THEN 'UNKNOWN' ELSE p.state END,
+      check_at = coalesce(p.check_at, now() + interval '30 s')
+    WHERE tenant_id = p_tenant AND order_id = p_order AND round < p_round AND NOT void_requested;
+  RETURN true;
+END $$;
+
+-- Begins payments of orders, in order: [{turn, payment}]. `turn`: OURS (just begun), STALE (nobody reported for 30 s:
+-- inquire), THEIRS.
+CREATE FUNCTION payments_begin(p_tenant uuid, p_items jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+  items beginning[] := ARRAY(SELECT i FROM jsonb_populate_recordset(NULL::beginning, p_items) AS i);
+  item beginning;
+  paid uuid[] := '{}';
+  begun payments[];
+BEGIN
+  FOREACH item IN ARRAY items LOOP
+    IF item.round > 1 AND NOT payment_supersede(p_tenant, item.order_id, item.round, item.meta) THEN
+      paid := paid || item.payment;
+    END IF;
+  END LOOP;
+  PERFORM set_config('app.meta', (SELECT jsonb_build_object('of', jsonb_object_agg(i.payment, i.meta)) FROM unnest(items) AS i)::text, true);
+  WITH fresh AS (
+    INSERT INTO payments AS p (tenant_id, payment_id, order_id, round, state, amount, ceiling, currency, provider, customer_id,
+        immediate, version, check_at)
+      SELECT p_tenant, i.payment, i.order_id, i.round, 'PROCESSING', i.amount, i.amount, i.currency, i.provider, i.customer,
+        i.immediate, 1, now() + interval '30 s'
+      FROM unnest(items) AS i WHERE NOT i.payment = ANY (paid)
+      ON CONFLICT (tenant_id, order_id, round) DO NOTHING RETURNING p.*
+  ) SELECT coalesce(array_agg(ROW(fresh.*)::payments), '{}') INTO begun FROM fresh;
+  INSERT INTO attempts (tenant_id, payment_id, attempt, instrument)
+    SELECT p_tenant, i.payment, 1, decode(i.instrument, 'base64') FROM unnest(begun) AS b JOIN unnest(items) AS i ON i.payment = b.payment_id;
+  IF NOT events_append(p_tenant, ARRAY(SELECT ROW(i.payment, 1, i.type, i.topic, decode(i.payload, 'base64'), i.meta)::happened
+      FROM unnest(begun) AS b JOIN unnest(items) AS i ON i.payment = b.payment_id)) THEN
+    RAISE EXCEPTION 'a payment that begins has events';
+  END IF;
+  RETURN (SELECT jsonb_agg(CASE WHEN b.payment_id IS NOT NULL THEN jsonb_build_object('turn', 'OURS', 'payment', to_jsonb(b))
+      ELSE payment_begun(p_tenant, i.order_id, i.round) END ORDER BY i.ordinality)
+    FROM unnest(items) WITH ORDINALITY AS i LEFT JOIN unnest(begun) AS b ON b.payment_id = i.payment);
 END $$;
 
 -- A payment by its id, or by its order and round; NULL when there is none. Money that came outside of the providers pays
@@ -331,45 +374,21 @@ BEGIN
           ORDER BY a.attempt DESC LIMIT 1);
 END $$;
 
--- Writes facts, the end of a capture or refund, and events, all or nothing; NULL when the row moved on meanwhile.
-CREATE FUNCTION payment_settle(p_tenant uuid, p_payment uuid, p_revision int, p_doc jsonb, p_types text[], p_topics text[],
-                               p_payloads bytea[], p_meta jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
-DECLARE
-  v payments%ROWTYPE;
-  n int := cardinality(p_types);
-  settled int := CASE WHEN p_doc ? 'capture' OR p_doc ? 'refund' OR p_doc ? 'increment' THEN 1 ELSE 0 END;
+-- A change of a payment: its facts, with them the end of a capture, refund or increment, and events.
+CREATE TYPE settling AS (payment uuid, revision int, doc jsonb, types text[], topics text[], payloads bytea[], meta jsonb);
+
+-- Whether a payment may be marked as paid: no later round has begun. Locked before the look, for a later round of paying
+-- locks it as well before it begins.
+CREATE FUNCTION payment_markable(p_tenant uuid, p_payment uuid) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
-  PERFORM set_config('app.tenant', p_tenant::text, true), set_config('app.meta', p_meta::text, true);
-  IF (p_doc->>'manual')::boolean THEN
-    -- Locked before the look, for a later round of paying locks it as well before it begins.
-    PERFORM FROM payments WHERE tenant_id = p_tenant AND payment_id = p_payment FOR UPDATE;
-    IF EXISTS (SELECT FROM payments p JOIN payments l ON l.tenant_id = p.tenant_id AND l.order_id = p.order_id
-               WHERE p.tenant_id = p_tenant AND p.payment_id = p_payment AND NOT p.manual AND l.round > p.round
-                 AND l.currency IS NOT NULL) THEN
-      RETURN NULL;
-    END IF;
-  END IF;
-  UPDATE payments p SET state = d.state, authorized = d.authorized, captured = d.captured, voided = d.voided,
-      refunded = d.refunded, refunded_own = d.refunded_own, closed = d.closed, void_requested = d.void_requested,
-      unknown = d.unknown, decline_reason = d.decline_reason, action_url = d.action_url,
-      provider_reference = d.provider_reference, avs_result = d.avs_result, cvv_result = d.cvv_result,
-      pending = p.pending - settled,
-      authorized_at = CASE WHEN d.authorized > 0 THEN coalesce(p.authorized_at, now()) END,
-      manual = d.manual, stray = d.stray, hold = d.hold, refund_pending = d.refund_pending, disputes = d.disputes, disputed = d.disputed,
-      -- Its end is announced a day before (PAY-02).
-      hold_at = CASE WHEN d.authorized > d.captured AND NOT d.closed AND d.hold < 2
-        THEN coalesce(p.authorized_at, now()) + interval '1 day' * (6 + d.hold) END,
-      check_at = CASE WHEN d.unresolved OR p.pending > settled THEN coalesce(p.check_at, now() + interval '30 s') END,
-      version = p.version + n, revision = p.revision + 1
-    FROM jsonb_to_record(p_doc) AS d(state text, authorized bigint, captured bigint, voided bigint, refunded bigint,
-      refunded_own bigint, closed boolean, void_requested boolean, unknown boolean, decline_reason text, action_url text,
-      provider_reference text, avs_result text, cvv_result text, unresolved boolean, manual boolean, hold smallint,
-      refund_pending bigint, disputes jsonb, disputed bigint, stray text)
-    WHERE p.tenant_id = p_tenant AND p.payment_id = p_payment AND p.revision = p_revision
-    RETURNING p.* INTO v;
-  IF NOT FOUND THEN
-    RETURN NULL;
-  END IF;
+  PERFORM FROM payments WHERE tenant_id = p_tenant AND payment_id = p_payment FOR UPDATE;
+  RETURN NOT EXISTS (SELECT FROM payments p JOIN payments l ON l.tenant_id = p.tenant_id AND l.order_id = p.order_id
+    WHERE p.tenant_id = p_tenant AND p.payment_id = p_payment AND NOT p.manual AND l.round > p.round AND l.currency IS NOT NULL);
+END $$;
+
+-- Ends the capture, refund or increment that a change says has ended.
+CREATE FUNCTION entry_settle(p_tenant uuid, p_payment uuid, p_doc jsonb) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
   IF p_doc ? 'capture' THEN
     UPDATE captures SET state = p_doc #>> '{capture,state}', code = p_doc #>> '{capture,code}'
       WHERE tenant_id = p_tenant AND shipment_id = (p_doc #>> '{capture,id}')::uuid AND state = 'PENDING';
@@ -377,17 +396,76 @@ BEGIN
     UPDATE refunds SET state = p_doc #>> '{refund,state}', code = p_doc #>> '{refund,code}',
         provider_reference = p_doc #>> '{refund,provider_reference}'
       WHERE tenant_id = p_tenant AND refund_id = (p_doc #>> '{refund,id}')::uuid AND state = 'PENDING';
-  ELSIF p_doc ? 'increment' THEN
+  ELSE
     UPDATE increments SET state = p_doc #>> '{increment,state}', code = p_doc #>> '{increment,code}'
       WHERE tenant_id = p_tenant AND increment_id = (p_doc #>> '{increment,id}')::uuid AND state = 'PENDING';
   END IF;
-  IF settled = 1 AND NOT FOUND THEN
+  IF NOT FOUND THEN
     RAISE EXCEPTION 'a capture, refund or increment of payment % ended twice', p_payment;
   END IF;
-  IF n > 0 AND event_append(p_tenant, p_payment, v.version - n, p_types, p_topics, p_payloads, p_meta) IS NULL THEN
-    RAISE EXCEPTION 'the events of payment % are not at version %', p_payment, v.version - n;
+END $$;
+
+-- Writes changes of payments, at most one of each, with their events, all or nothing; the payments as they are then,
+-- without those whose row moved on meanwhile.
+CREATE FUNCTION payments_change(p_tenant uuid, p_items settling[]) RETURNS payments[] LANGUAGE plpgsql AS $$
+DECLARE
+  item settling;
+  refused uuid[] := '{}';
+  changed payments[];
+BEGIN
+  PERFORM set_config('app.meta', (SELECT jsonb_build_object('of', jsonb_object_agg(i.payment, i.meta)) FROM unnest(p_items) AS i)::text, true);
+  FOREACH item IN ARRAY p_items LOOP
+    IF (item.doc->>'manual')::boolean AND NOT payment_markable(p_tenant, item.payment) THEN
+      refused := refused || item.payment;
+    END IF;
+  END LOOP;
+  WITH done AS (
+    UPDATE payments p SET state = d.state, authorized = d.authorized, captured = d.captured, voided = d.voided,
+        refunded = d.refunded, refunded_own = d.refunded_own, closed = d.closed, void_requested = d.void_requested,
+        unknown = d.unknown, decline_reason = d.decline_reason, action_url = d.action_url,
+        provider_reference = d.provider_reference, avs_result = d.avs_result, cvv_result = d.cvv_result,
+        pending = p.pending - e.ended,
+        authorized_at = CASE WHEN d.authorized > 0 THEN coalesce(p.authorized_at, now()) END,
+        manual = d.manual, stray = d.stray, hold = d.hold, refund_pending = d.refund_pending, disputes = d.disputes, disputed = d.disputed,
+        -- Its end is announced a day before (PAY-02).
+        hold_at = CASE WHEN d.authorized > d.captured AND NOT d.closed AND d.hold < 2
+          THEN coalesce(p.authorized_at, now()) + interval '1 day' * (6 + d.hold) END,
+        check_at = CASE WHEN d.unresolved OR p.pending > e.ended THEN coalesce(p.check_at, now() + interval '30 s') END,
+        version = p.version + cardinality(i.types), revision = p.revision + 1
+      FROM unnest(p_items) AS i
+      CROSS JOIN LATERAL (SELECT (i.doc ?| ARRAY['capture', 'refund', 'increment'])::int AS ended) AS e
+      CROSS JOIN LATERAL jsonb_to_record(i.doc) AS d(state text, authorized bigint, captured bigint, voided bigint, refunded bigint,
+        refunded_own bigint, closed boolean, void_requested boolean, unknown boolean, decline_reason text, action_url text,
+        provider_reference text, avs_result text, cvv_result text, unresolved boolean, manual boolean, hold smallint,
+        refund_pending bigint, disputes jsonb, disputed bigint, stray text)
+      WHERE p.tenant_id = p_tenant AND p.payment_id = i.payment AND p.revision = i.revision AND NOT i.payment = ANY (refused)
+      RETURNING p.*
+  ) SELECT coalesce(array_agg(ROW(done.*)::payments), '{}') INTO changed FROM done;
+  PERFORM entry_settle(p_tenant, i.payment, i.doc) FROM unnest(changed) AS c JOIN unnest(p_items) AS i ON i.payment = c.payment_id
+    WHERE i.doc ?| ARRAY['capture', 'refund', 'increment'];
+  IF NOT events_append(p_tenant, ARRAY(
+      SELECT ROW(i.payment, c.version - cardinality(i.types) + k, i.types[k], i.topics[k], i.payloads[k], i.meta)::happened
+      FROM unnest(changed) AS c JOIN unnest(p_items) AS i ON i.payment = c.payment_id
+      CROSS JOIN LATERAL generate_series(1, cardinality(i.types)) AS k)) THEN
+    RAISE EXCEPTION 'the events of a payment are not at its version';
   END IF;
-  RETURN to_jsonb(v);
+  RETURN changed;
+END $$;
+
+-- The same of changes as JSON, with payloads in base64, in order: the payment as it is then, null when its row moved on
+-- meanwhile. Of two changes of one payment the second comes too late.
+CREATE FUNCTION payments_settle(p_tenant uuid, p_items jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+  turns bigint[] := ARRAY(SELECT row_number() OVER (PARTITION BY i.value->>'payment' ORDER BY i.ordinality)
+    FROM jsonb_array_elements(p_items) WITH ORDINALITY AS i ORDER BY i.ordinality);
+  changed payments[];
+BEGIN
+  changed := payments_change(p_tenant, ARRAY(
+    SELECT ROW(i.payment, i.revision, i.doc, i.types, i.topics, ARRAY(SELECT decode(p, 'base64') FROM unnest(i.payloads) AS p), i.meta)::settling
+    FROM ROWS FROM (jsonb_to_recordset(p_items) AS (payment uuid, revision int, doc jsonb, types text[], topics text[], payloads text[],
+      meta jsonb)) WITH ORDINALITY AS i (payment, revision, doc, types, topics, payloads, meta, n) WHERE turns[i.n] = 1));
+  RETURN (SELECT jsonb_agg(to_jsonb(c) ORDER BY i.ordinality) FROM jsonb_array_elements(p_items) WITH ORDINALITY AS i
+    LEFT JOIN unnest(changed) AS c ON turns[i.ordinality] = 1 AND c.payment_id = (i.value->>'payment')::uuid);
 END $$;
 
 -- Marks that the order wants no money held for a round. An order or round never seen gets a row that refuses a late authorization.
@@ -646,7 +724,8 @@ BEGIN
     RETURN 'DUPLICATE';
   END IF;
   IF p_doc IS NOT NULL
-     AND payment_settle(p_tenant, p_payment, p_revision, p_doc, p_types, p_topics, p_payloads, p_meta) IS NULL THEN
+     AND cardinality(payments_change(p_tenant, ARRAY[
+       ROW(p_payment, p_revision, p_doc, p_types, p_topics, p_payloads, p_meta)::settling])) = 0 THEN
     RETURN 'STALE';
   END IF;
   INSERT INTO webhook_events (tenant_id, provider, event_id, kind, status, body)

@@ -1,5 +1,5 @@
 DROP FUNCTION inbox_claim, idempotency_store, idempotency_claim, saga_advance, saga_load, saga_due, saga_wake, saga_start, relay,
-  stream_read, snapshot_save, snapshot_due, event_append;
-DROP TYPE recorded;
+  stream_read, snapshot_save, snapshot_due, events_append, event_append;
+DROP TYPE recorded, picture, happened, saga_move;
 DROP TABLE shard_leases, saga_log, sagas, parked, inbox, idempotency, relay_cursor, snapshots, events;
 DROP FUNCTION om_grant, om_worker_reads, om_protect;

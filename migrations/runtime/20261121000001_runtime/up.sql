@@ -29,9 +29,9 @@ BEGIN
 END $$;
 
 -- Functions are for the service's two roles only. Each statement of a function is planned once per connection, and rows
--- are found by their keys whatever the arguments: planning anew cost a tenth of an order. A function of many rows at
--- once is planned for the table as it is (a plan made for an empty one cost half an order) and says so with a
--- plan_cache_mode of its own.
+-- are found by their keys whatever the arguments: planning anew cost a tenth of an order. A plan made for an empty table
+-- is kept until the table is analyzed for the first time, so what must be right from the first row on names its rows one
+-- by one (LATERAL with LIMIT); a function that reads many rows at once says so with a plan_cache_mode of its own.
 CREATE FUNCTION om_grant() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   schema text := current_schema();
@@ -78,6 +78,24 @@ CREATE TABLE snapshots (
   PRIMARY KEY (tenant_id, stream_id)
 );
 SELECT om_protect('snapshots');
+
+-- An event of some stream, to be appended.
+CREATE TYPE happened AS (
+  stream  uuid,
+  version int,
+  type    text,
+  topic   text,
+  payload bytea,
+  meta    jsonb
+);
+
+-- What an aggregate looks like at a version, for somebody who saw it at the version before.
+CREATE TYPE picture AS (
+  stream   uuid,
+  expected int,
+  version  int,
+  doc      jsonb
+);
 
 -- An event as it is read back.
 CREATE TYPE recorded AS (
@@ -212,6 +230,20 @@ BEGIN
   RETURN p_expected + cardinality(p_types);
 END $$;
 
+-- Appends to many streams at once, for a statement costs more to start than its rows cost; false, and nothing is
+-- appended, when one of them is not at the version before.
+CREATE FUNCTION events_append(p_tenant uuid, p_events happened[]) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+  IF EXISTS (SELECT FROM (SELECT stream, min(version) - 1 AS before FROM unnest(p_events) GROUP BY stream) AS f
+      WHERE f.before <> coalesce((SELECT e.version FROM events e
+        WHERE e.tenant_id = p_tenant AND e.stream_id = f.stream ORDER BY e.version DESC LIMIT 1), 0)) THEN
+    RETURN false;
+  END IF;
+  INSERT INTO events (tenant_id, stream_id, version, event_id, type, topic, payload, meta)
+    SELECT p_tenant, stream, version, gen_random_uuid(), type, topic, payload, meta FROM unnest(p_events);
+  RETURN true;
+END $$;
+
 -- Whether a stream that grew from one version to another passed a version that wants a snapshot: every fiftieth (ORD-38).
 CREATE FUNCTION snapshot_due(p_version int, p_last int) RETURNS boolean LANGUAGE sql IMMUTABLE
   RETURN p_version / 50 > p_last / 50;
@@ -247,7 +279,7 @@ END $$;
 -- A transaction may get its number early and append late: then a later version has the smaller number. So a batch never
 -- ends between two versions of a stream in the wrong order: it grows behind its limit, and stops before an event whose
 -- predecessor is above the horizon.
-CREATE FUNCTION relay(p_limit int) RETURNS int LANGUAGE plpgsql SET plan_cache_mode = auto AS $$
+CREATE FUNCTION relay(p_limit int) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
   c relay_cursor%ROWTYPE;
   horizon xid8;
@@ -282,9 +314,10 @@ BEGIN
     END IF;
     LOOP
       SELECT b.xid, b.gpos INTO early FROM events b
-        JOIN events e ON e.tenant_id = b.tenant_id AND e.stream_id = b.stream_id AND e.version = b.version - 1
+        CROSS JOIN LATERAL (SELECT FROM events e
+          WHERE e.tenant_id = b.tenant_id AND e.stream_id = b.stream_id AND e.version = b.version - 1
+            AND (e.xid, e.gpos) > (upto.xid, upto.gpos) LIMIT 1) e
         WHERE (b.xid, b.gpos) > (c.xid, c.gpos) AND (b.xid, b.gpos) <= (upto.xid, upto.gpos)
-          AND (e.xid, e.gpos) > (upto.xid, upto.gpos)
         ORDER BY b.xid, b.gpos LIMIT 1;
       EXIT WHEN NOT FOUND OR upto.n = wanted;
       upto.xid := early.xid;
@@ -333,7 +366,7 @@ BEGIN
 END $$;
 
 -- Which sagas are due on the shards that a worker holds; [[tenant, saga], ...].
-CREATE FUNCTION saga_due(p_owner uuid, p_busy uuid[], p_limit int) RETURNS jsonb LANGUAGE plpgsql SET plan_cache_mode = auto AS $$
+CREATE FUNCTION saga_due(p_owner uuid, p_busy uuid[], p_limit int) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
   RETURN (SELECT coalesce(jsonb_agg(jsonb_build_array(d.tenant_id, d.saga_id)), '[]') FROM (
     SELECT s.tenant_id, s.saga_id FROM shard_leases l
@@ -343,57 +376,69 @@ BEGIN
 END $$;
 
 -- Sagas of one tenant as they stand, if they are still due; sets the tenant itself.
-CREATE FUNCTION saga_load(p_tenant uuid, p_sagas uuid[]) RETURNS jsonb LANGUAGE plpgsql SET plan_cache_mode = auto AS $$
+CREATE FUNCTION saga_load(p_tenant uuid, p_sagas uuid[]) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM set_config('app.tenant', p_tenant::text, true);
-  RETURN (SELECT coalesce(jsonb_agg(to_jsonb(s)), '[]') FROM (
+  RETURN (SELECT coalesce(jsonb_agg(to_jsonb(s)), '[]') FROM unnest(p_sagas) AS w (id) CROSS JOIN LATERAL (
     SELECT saga_id, kind, def_rev, seq, step, phase, attempts, signals, undo_reason, state, cause FROM sagas
     -- Hidden in an expression, see saga_wake.
-    WHERE tenant_id = p_tenant AND saga_id = ANY (p_sagas) AND (status || '') IN ('running', 'waiting')
-      AND wake_at <= now()) s);
+    WHERE tenant_id = p_tenant AND saga_id = w.id AND (status || '') IN ('running', 'waiting') AND wake_at <= now() LIMIT 1) s);
 END $$;
 
+-- What a saga does next, as its engine asks for it, and what its row says that it overrides.
+CREATE TYPE saga_move AS (
+  n bigint, saga uuid, seq int, step smallint, phase text, status text, attempts int, delay_ms bigint, state jsonb, signals int,
+  undo_reason text, meta jsonb, stream uuid, expected int, types text[], topics text[], payloads text[], doc jsonb,
+  log_step text, log_phase text, log_outcome text, log_detail text,
+  turn bigint, at tid, had_signals int, had_phase text, had_reason text
+);
+
 -- Moves sagas of one tenant on, each with the events of its step; per item: ok, look (a signal came in between), lost
--- (somebody else moved it) or conflict (its aggregate has another version; nothing was changed).
+-- (somebody else moved it) or conflict (its aggregate has another version; nothing was changed). A set, for a statement
+-- costs more to start than its rows cost.
 CREATE FUNCTION saga_advance(p_tenant uuid, p_items jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
-  item record;
-  row sagas%ROWTYPE;
-  results text[] := '{}';
+  moves saga_move[];
+  move saga_move;
+  streams uuid[];
+  verdicts text[] := array_fill('lost'::text, ARRAY[jsonb_array_length(p_items)]);
 BEGIN
-  FOR item IN SELECT * FROM jsonb_to_recordset(p_items) AS (
-      saga uuid, seq int, step smallint, phase text, status text, attempts int, delay_ms bigint, state jsonb, signals int,
-      undo_reason text, meta jsonb, stream uuid, expected int, types text[], topics text[], payloads text[], doc jsonb,
-      log_step text, log_phase text, log_outcome text, log_detail text) LOOP
-    SELECT * INTO row FROM sagas WHERE tenant_id = p_tenant AND saga_id = item.saga AND seq = item.seq FOR UPDATE;
-    IF NOT FOUND THEN
-      results := results || 'lost'::text;
-      CONTINUE;
-    END IF;
-    IF item.stream IS NOT NULL THEN
-      IF NOT project(p_tenant, item.stream, item.expected, item.expected + cardinality(item.types), item.doc) THEN
-        results := results || 'conflict'::text;
-        CONTINUE;
-      END IF;
-      IF event_append(p_tenant, item.stream, item.expected, item.types, item.topics,
-           ARRAY(SELECT decode(p, 'base64') FROM unnest(item.payloads) AS p), item.meta) IS NULL THEN
-        RAISE EXCEPTION 'projection and events of % disagree', item.stream;
-      END IF;
-    END IF;
-    UPDATE sagas SET seq = row.seq + 1, step = item.step, phase = item.phase, status = item.status,
-        attempts = item.attempts, state = item.state,
-        -- Going on after all: the wish to undo was heard and refused.
-        undo_reason = CASE WHEN row.phase = 'undo' AND item.phase = 'do' THEN NULL
-                           ELSE coalesce(row.undo_reason, item.undo_reason) END,
-        wake_at = CASE WHEN row.signals > item.signals THEN now() ELSE now() + item.delay_ms * interval '1 ms' END
-      WHERE tenant_id = p_tenant AND saga_id = row.saga_id;
-    INSERT INTO saga_log (tenant_id, saga_id, seq, step, phase, outcome, detail)
-      VALUES (p_tenant, row.saga_id, row.seq + 1, item.log_step, item.log_phase, item.log_outcome, item.log_detail);
+  SELECT coalesce(array_agg(ROW(h.*)::saga_move ORDER BY h.n), '{}') INTO moves FROM (
+    SELECT i.ordinality AS n, i.saga, i.seq, i.step, i.phase, i.status, i.attempts, i.delay_ms, i.state, i.signals,
+      i.undo_reason, i.meta, i.stream, i.expected, i.types, i.topics, i.payloads, i.doc, i.log_step, i.log_phase,
+      i.log_outcome, i.log_detail, row_number() OVER (PARTITION BY i.stream ORDER BY i.ordinality) AS turn, s.*
+    FROM jsonb_populate_recordset(NULL::saga_move, p_items) WITH ORDINALITY AS i
+    CROSS JOIN LATERAL (SELECT s.ctid, s.signals AS had_signals, s.phase AS had_phase, s.undo_reason AS had_reason FROM sagas s
+      WHERE s.tenant_id = p_tenant AND s.saga_id = i.saga AND s.seq = i.seq LIMIT 1 FOR UPDATE) s) h;
+  IF EXISTS (SELECT FROM unnest(moves) AS m WHERE m.stream IS NOT NULL) THEN
+    -- Of two sagas at one aggregate the second looks again.
+    streams := project(p_tenant, (SELECT array_agg(ROW(m.stream, m.expected, m.expected + cardinality(m.types), m.doc)::picture)
+      FROM unnest(moves) AS m WHERE m.stream IS NOT NULL AND m.turn = 1));
+  END IF;
+  FOREACH move IN ARRAY moves LOOP
     -- Who goes on needs no signal but the wish to undo: what woke him he finds out when he waits.
-    results := results || CASE WHEN row.signals > item.signals AND (item.status = 'waiting' OR row.undo_reason IS NOT NULL)
-                               THEN 'look' ELSE 'ok' END;
+    verdicts[move.n] := CASE WHEN move.stream IS NOT NULL AND NOT (move.turn = 1 AND move.stream = ANY (streams)) THEN 'conflict'
+      WHEN move.had_signals > move.signals AND (move.status = 'waiting' OR move.had_reason IS NOT NULL) THEN 'look' ELSE 'ok' END;
   END LOOP;
-  RETURN to_jsonb(results);
+  moves := ARRAY(SELECT m FROM unnest(moves) AS m WHERE verdicts[m.n] <> 'conflict');
+  IF NOT events_append(p_tenant, ARRAY(
+      SELECT ROW(m.stream, m.expected + k, m.types[k], m.topics[k], decode(m.payloads[k], 'base64'), m.meta)::happened
+      FROM unnest(moves) AS m CROSS JOIN LATERAL generate_series(1, cardinality(m.types)) AS k WHERE m.stream IS NOT NULL)) THEN
+    RAISE EXCEPTION 'projection and events disagree for one of %', streams;
+  END IF;
+  UPDATE sagas s SET seq = m.seq + 1, step = m.step, phase = m.phase, status = m.status, attempts = m.attempts, state = m.state,
+      -- Going on after all: the wish to undo was heard and refused.
+      undo_reason = CASE WHEN m.had_phase = 'undo' AND m.phase = 'do' THEN NULL
+                         ELSE coalesce(m.had_reason, m.undo_reason) END,
+      -- What is due and goes on at once stays due since then: a row whose indexed columns stand still is cheap to write.
+      wake_at = CASE WHEN m.status = 'running' AND m.delay_ms = 0 AND s.wake_at <= now() THEN s.wake_at
+                     WHEN m.had_signals > m.signals THEN now() ELSE now() + m.delay_ms * interval '1 ms' END
+    FROM unnest(moves) AS m
+    -- Locked above, so it is still there; joined by key, a plan made for an empty table walks the tenant's sagas.
+    WHERE s.ctid = m.at;
+  INSERT INTO saga_log (tenant_id, saga_id, seq, step, phase, outcome, detail)
+    SELECT p_tenant, m.saga, m.seq + 1, m.log_step, m.log_phase, m.log_outcome, m.log_detail FROM unnest(moves) AS m;
+  RETURN to_jsonb(verdicts);
 END $$;
 
 -- NULL: fresh; else one byte (0 another request, 1 the same) and the stored response.

@@ -66,17 +66,21 @@ BEGIN
   RETURN FOUND;
 END $$;
 
--- The new picture of a shipment, in the commit that appends its events.
-CREATE FUNCTION project(p_tenant uuid, p_stream uuid, p_expected int, p_version int, p_doc jsonb) RETURNS boolean
-LANGUAGE plpgsql AS $$
+-- New pictures of shipments, in the commit that appends their events; those that were at the version expected of them.
+CREATE FUNCTION project(p_tenant uuid, p_pictures picture[]) RETURNS uuid[] LANGUAGE plpgsql AS $$
+DECLARE
+  moved uuid[];
 BEGIN
-  UPDATE shipments SET version = p_version,
-      state = greatest(state, coalesce((p_doc ->> 'state')::smallint, state)),
-      label = coalesce(nullif(p_doc -> 'label', 'null'), label),
-      printed = coalesce(decode(p_doc ->> 'printed', 'hex'), printed),
-      poll_at = coalesce((p_doc ->> 'poll_at')::timestamptz, poll_at)
-    WHERE tenant_id = p_tenant AND shipment_id = p_stream AND version = p_expected;
-  RETURN FOUND;
+  WITH done AS (
+    UPDATE shipments s SET version = p.version,
+        state = greatest(s.state, coalesce((p.doc ->> 'state')::smallint, s.state)),
+        label = coalesce(nullif(p.doc -> 'label', 'null'), s.label),
+        printed = coalesce(decode(p.doc ->> 'printed', 'hex'), s.printed),
+        poll_at = coalesce((p.doc ->> 'poll_at')::timestamptz, s.poll_at)
+      FROM unnest(p_pictures) AS p
+      WHERE s.tenant_id = p_tenant AND s.shipment_id = p.stream AND s.version = p.expected RETURNING s.shipment_id
+  ) SELECT coalesce(array_agg(shipment_id), '{}') INTO moved FROM done;
+  RETURN moved;
 END $$;
 
 CREATE FUNCTION shipment_get(p_tenant uuid, p_id uuid) RETURNS jsonb LANGUAGE plpgsql AS $$

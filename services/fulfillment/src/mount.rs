@@ -37,8 +37,8 @@ pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
     let routes = tonic::service::Routes::new(FulfillmentServiceServer::new(Commands(app.clone())))
         .add_service(FulfillmentQueryServiceServer::new(Queries(app)));
     let jobs = vec![
-        Job::new("wms.poller", move |cancel| poller.clone().run(cancel).boxed()),
-        Job::new("wms.counter", move |cancel| counter.clone().run(cancel).boxed()),
+        poller.job(),
+        counter.job(),
         Job::new("fulfillment.keys", move |cancel| vault.clone().turn_keys_for_ever(cancel).boxed()),
         Job::new("fulfillment.relay", move |cancel| Relay::new(pg.clone()).run(cancel).boxed()),
     ];

@@ -15,6 +15,7 @@ use futures::StreamExt;
 use ids::TenantId;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::channels::email::AWAY;
 use crate::events;
@@ -107,8 +108,17 @@ pub(crate) async fn round(app: &App, limit: i32) -> Result<Round, Fault> {
 
 /// One try and what became of it.
 async fn attempt(app: &App, tenant: TenantId, message: &Message) -> Outcome {
-    let ctx = Ctx::service("notification", tenant, message.trace.clone(), Timestamp::now()).within(TRY);
-    let delivered = tokio::time::timeout(TRY, deliver(app, &ctx, message)).await;
+    let mut ctx = Ctx::service("notification", tenant, message.trace.clone(), Timestamp::now()).within(TRY);
+    // The event that caused it is long handled; its trace goes on here. Whom it goes to is nobody's to read in a trace.
+    let span = tracing::info_span!("send message", message = %message.id(), kind = ?message.kind, tenant = %tenant,
+        correlation_id = ctx.cause.correlation_id, trace_id = tracing::field::Empty);
+    let cause = &mut ctx.cause;
+    cause.traceparent = Some(telemetry::trace::adopt(&span, cause.traceparent.as_deref(), &cause.correlation_id));
+    try_once(app, &ctx, message).instrument(span).await
+}
+
+async fn try_once(app: &App, ctx: &Ctx, message: &Message) -> Outcome {
+    let delivered = tokio::time::timeout(TRY, deliver(app, ctx, message)).await;
     let outcome = delivered.unwrap_or_else(|_| Outcome::Later("TOOK_TOO_LONG".to_owned()));
     let again = match &outcome {
         Outcome::Later(_) => app.retry.pause(message.tries, rand::random()),
@@ -119,7 +129,7 @@ async fn attempt(app: &App, tenant: TenantId, message: &Message) -> Outcome {
         tracing::warn!(message = %message.id(), outcome = outcome.name(), "a message is not tried any more");
     }
     metrics::counter!("notification_attempts_total", "outcome" => outcome.name().to_owned()).increment(1);
-    match app.store.settle(&ctx, message, &outcome, again, event).await {
+    match app.store.settle(ctx, message, &outcome, again, event).await {
         Ok(true) => {}
         Ok(false) => tracing::warn!(message = %message.id(), "somebody else has tried it since"),
         // Its lease runs out and it is tried again, under the same Message-ID.

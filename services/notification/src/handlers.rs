@@ -56,9 +56,12 @@ pub(crate) async fn delivered(conn: &mut Conn, delivery: &Delivery) -> Result<()
     tell(conn, delivery, Kind::Delivery, cause.uuid(), order, &event.customer_id, facts).await
 }
 
-/// Once for each order.
+/// Once for each order; nobody is told of a draft that is thrown away.
 pub(crate) async fn cancelled(conn: &mut Conn, delivery: &Delivery) -> Result<(), pg::Error> {
     let event: OrderCancelled = delivery.decode()?;
+    if event.draft {
+        return Ok(());
+    }
     let order = order_id(&event.order_id)?;
     let facts = Facts::default();
     tell(conn, delivery, Kind::Cancellation, order.uuid(), order, &event.customer_id, facts).await

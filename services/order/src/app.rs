@@ -75,7 +75,7 @@ impl App {
     /// Internal for master keys that are none.
     pub fn new(boot: &Boot, pg: &Pg) -> Result<Self, Fault> {
         let safe = Safe::new(boot, pg)?;
-        let (store, peers) = (Store { pg: pg.clone() }, boot.peers.clone());
+        let (store, peers) = (Store::new(pg.clone()), boot.peers.clone());
         let catalog = Catalog::new(peers.clone());
         let steps = place_saga::Steps { store: store.clone(), catalog: catalog.clone(), peers, safe: safe.clone() };
         let (place, pay_again) = (place_saga::definition(&steps), rounds::definition(&steps));

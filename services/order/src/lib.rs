@@ -44,7 +44,7 @@ pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
     let watched = tables.clone();
     let jobs = vec![
         Job::new("order.copies", move |cancel| app::freshness::keep(reads.clone(), cancel).boxed()),
-        Job::new("order.renewals", move |cancel| app::renew_subscription::keep(app.clone(), cancel).boxed()),
+        app::renew_subscription::renewer(app),
         Job::new("order.keys", move |cancel| safe.clone().keep(cancel).boxed()),
         Job::new("order.relay", move |cancel| Relay::new(relay.clone()).run(cancel).boxed()),
         Job::new("order.sagas", move |cancel| saga::Engine::new(sagas.clone(), tables.clone()).run(cancel).boxed()),

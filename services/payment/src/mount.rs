@@ -36,13 +36,8 @@ pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
         .add_service(ReconciliationServiceServer::new(grpc.clone()))
         .add_service(PaymentWebhookServiceServer::new(grpc))
         .add_service(FraudServiceServer::new(FraudGrpc(Fraud::new(pg.clone(), boot.pages()))));
-    let jobs = vec![
-        Job::new("payment.relay", move |cancel| Relay::new(pg.clone()).run(cancel).boxed()),
-        Job::new("payment.resolver", move |cancel| {
-            let app = app.clone();
-            async move { app.resolve_for_ever(cancel).await }.boxed()
-        }),
-        Job::new("payment.keys", move |cancel| vault.clone().turn_keys_for_ever(cancel).boxed()),
-    ];
+    let mut jobs = app.jobs();
+    jobs.push(Job::new("payment.relay", move |cancel| Relay::new(pg.clone()).run(cancel).boxed()));
+    jobs.push(Job::new("payment.keys", move |cancel| vault.clone().turn_keys_for_ever(cancel).boxed()));
     Ok(Mount { name: "payment", routes, jobs })
 }

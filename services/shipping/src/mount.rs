@@ -61,7 +61,7 @@ pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
             ::saga::Engine::new(engine.clone(), vec![ship.clone()]).run(cancel).boxed()
         }),
         Job::new("shipping.keys", move |cancel| vault.clone().turn_keys_for_ever(cancel).boxed()),
-        Job::new("shipping.polling", move |cancel| polling::run(app.clone(), cancel).boxed()),
+        polling::job(app),
     ];
     Ok(Mount { name: "shipping", routes, jobs })
 }

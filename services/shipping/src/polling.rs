@@ -9,7 +9,7 @@ use fault::Fault;
 use futures::StreamExt;
 use ids::{ShipmentId, TenantId};
 use jiff::Timestamp;
-use tokio_util::sync::CancellationToken;
+use serve::{Job, Turn};
 
 use crate::carriers::{CarrierError, Fedex};
 use crate::mount::App;
@@ -22,20 +22,10 @@ const AT_ONCE: usize = 4;
 /// Longest pause between two looks for silent parcels.
 const LONGEST_NAP: Duration = Duration::from_secs(5);
 
-/// Asks until cancelled.
-pub(crate) async fn run(app: App, cancel: CancellationToken) {
-    loop {
-        match round(&app).await {
-            Ok(asked) if asked == BATCH as usize && !cancel.is_cancelled() => continue,
-            Ok(_) => {}
-            Err(fault) => tracing::warn!(error = %fault, "cannot look for silent parcels"),
-        }
-        let nap = app.settings.carrier_poll.min(LONGEST_NAP).mul_f64(rand::random_range(0.9..1.1));
-        tokio::select! {
-            () = tokio::time::sleep(nap) => {}
-            () = cancel.cancelled() => return,
-        }
-    }
+/// The job that looks for silent parcels; any number of processes may run it.
+pub(crate) fn job(app: App) -> Job {
+    let nap = app.settings.carrier_poll.min(LONGEST_NAP);
+    Job::every("shipping.polling", nap, app, |app| async move { Ok(Turn::of(round(&app).await?, BATCH as usize)) })
 }
 
 /// Asks about every parcel that is due, and returns how many that were.

@@ -1675,6 +1675,9 @@ pub struct OrderCancelled {
     /// The user who bought.
     #[prost(string, tag = "3")]
     pub customer_id: ::prost::alloc::string::String,
+    /// The order was a draft that was never placed, so nobody is told; false of an order that was placed.
+    #[prost(bool, tag = "4")]
+    pub draft: bool,
 }
 /// The order could not be fulfilled.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -12,8 +12,7 @@ use fault::Fault;
 use futures::StreamExt;
 use ids::TenantId;
 use jiff::Timestamp;
-use serve::Peers;
-use tokio_util::sync::CancellationToken;
+use serve::{Job, Peers, Turn};
 
 use super::client::{Counted, StockPage, Wms};
 use crate::store::Store;
@@ -44,17 +43,9 @@ impl Counter {
         Self { store, wms, peers }
     }
 
-    /// Reads until cancelled.
-    pub(crate) async fn run(self, cancel: CancellationToken) {
-        loop {
-            if let Err(fault) = self.round().await {
-                tracing::warn!(error = %fault, "cannot look for warehouses to count");
-            }
-            tokio::select! {
-                () = tokio::time::sleep(NAP.mul_f64(rand::random_range(0.9..1.1))) => {}
-                () = cancel.cancelled() => return,
-            }
-        }
+    /// The job that looks whose turn it is; any number of processes may run it.
+    pub(crate) fn job(self) -> Job {
+        Job::every("wms.counter", NAP, self, |counter| async move { counter.round().await.map(|_| Turn::Done) })
     }
 
     /// Reads once for every tenant whose turn it is; a tenant that fails has its turn again soon.

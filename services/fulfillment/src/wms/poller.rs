@@ -11,7 +11,7 @@ use fault::Fault;
 use futures::StreamExt;
 use ids::{FulfillmentId, TenantId};
 use jiff::{SignedDuration, Timestamp};
-use tokio_util::sync::CancellationToken;
+use serve::{Job, Turn};
 use uuid::Uuid;
 
 use super::client::{Report, Wms};
@@ -49,20 +49,11 @@ impl Poller {
         Self { store, wms, interval, owner: Uuid::now_v7() }
     }
 
-    /// Polls until cancelled.
-    pub(crate) async fn run(self, cancel: CancellationToken) {
-        loop {
-            match self.round().await {
-                // As many as a round takes: there may be more.
-                Ok(asked) if asked >= TENANTS_OF_A_ROUND as usize && !cancel.is_cancelled() => continue,
-                Ok(_) => {}
-                Err(fault) => tracing::warn!(error = %fault, "cannot look for fulfillments to poll"),
-            }
-            tokio::select! {
-                () = tokio::time::sleep(jittered(self.nap())) => {}
-                () = cancel.cancelled() => return,
-            }
-        }
+    /// The job that looks whose turn it is; any number of processes may run it.
+    pub(crate) fn job(self) -> Job {
+        Job::every("wms.poller", self.nap(), self, |poller| async move {
+            Ok(Turn::of(poller.round().await?, TENANTS_OF_A_ROUND as usize))
+        })
     }
 
     /// Asks once for every tenant whose turn it is and returns how many that were.

@@ -7,9 +7,8 @@ use contract::inventory::v1::slot_service_server::SlotService;
 use contract::inventory::v1::stock_control_service_server::StockControlService;
 use contract::inventory::v1::stock_service_server::StockService;
 use ctx::Ctx;
-use serve::respond;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status};
+use serve::{Watched, respond};
+use tonic::{Request, Response};
 
 use super::grpc::{Answer, Grpc};
 use crate::api::{wire, wire_catalog, wire_control, wire_desk};
@@ -44,7 +43,7 @@ impl StockService for Grpc {
         Ok(Response::new(wire_desk::stock_page(stocks, next)))
     }
 
-    type WatchStockStream = ReceiverStream<Result<pb::Stock, Status>>;
+    type WatchStockStream = Watched<pb::Stock>;
 
     async fn watch_stock(&self, req: Request<pb::WatchStockRequest>) -> Answer<Self::WatchStockStream> {
         let ctx = Ctx::of(&req)?;

@@ -5,8 +5,7 @@ use std::time::Duration;
 use ctx::{Cause, Ctx};
 use fault::Fault;
 use futures::{FutureExt, StreamExt};
-use serve::Job;
-use tokio::time::MissedTickBehavior;
+use serve::{Job, Turn};
 
 use crate::commands::{Inventory, give_back};
 use crate::reservation::State;
@@ -21,22 +20,8 @@ const AT_ONCE: usize = 4;
 
 /// The job that sweeps every second; any number of processes may run it.
 pub fn sweeper(inventory: Inventory) -> Job {
-    Job::new("inventory.expire", move |cancel| {
-        let inventory = inventory.clone();
-        async move {
-            let mut ticks = tokio::time::interval(EVERY);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                tokio::select! {
-                    _ = ticks.tick() => {}
-                    () = cancel.cancelled() => return,
-                }
-                if let Err(fault) = inventory.expire_reservations().await {
-                    tracing::warn!(error = ?fault, "could not look for holds that ran out");
-                }
-            }
-        }
-        .boxed()
+    Job::every("inventory.expire", EVERY, inventory, |inventory| async move {
+        inventory.expire_reservations().await.map(|_| Turn::Done)
     })
 }
 

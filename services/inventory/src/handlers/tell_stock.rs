@@ -12,8 +12,7 @@ use fault::Fault;
 use futures::FutureExt;
 use ids::TenantId;
 use jiff::Timestamp;
-use serve::Job;
-use tokio::time::MissedTickBehavior;
+use serve::{Job, Turn};
 use uuid::Uuid;
 
 use crate::api::wire;
@@ -30,22 +29,8 @@ const TOGETHER: usize = 100;
 
 /// The job that looks three times a second; any number of processes may run it.
 pub fn teller(inventory: Inventory) -> Job {
-    Job::new("inventory.tell", move |cancel| {
-        let inventory = inventory.clone();
-        async move {
-            let mut ticks = tokio::time::interval(EVERY);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                tokio::select! {
-                    _ = ticks.tick() => {}
-                    () = cancel.cancelled() => return,
-                }
-                if let Err(fault) = inventory.tell_stock(Timestamp::now()).await {
-                    tracing::warn!(error = ?fault, "could not tell of stock that changed");
-                }
-            }
-        }
-        .boxed()
+    Job::every("inventory.tell", EVERY, inventory, |inventory| async move {
+        inventory.tell_stock(Timestamp::now()).await.map(|_| Turn::Done)
     })
 }
 

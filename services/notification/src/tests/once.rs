@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 
+use contract::order::v1::OrderCancelled;
 use futures::future::try_join_all;
 use ids::ShipmentId;
 use testkit::eventually;
@@ -93,6 +94,17 @@ async fn a_service_that_was_given_is_neither_sent_nor_does_it_arrive() -> anyhow
     world.deliver(&case, &shipped).await?;
     world.deliver(&case, &delivered).await?;
     assert!(world.messages(&case).await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn not_01_nobody_is_told_of_a_draft_that_was_never_placed() -> anyhow::Result<()> {
+    let world = World::at(9, RETRY).await?;
+    let (discarded, cancelled) = (world.case(), world.case());
+    world.deliver(&discarded, &OrderCancelled { draft: true, ..discarded.cancelled() }).await?;
+    world.deliver(&cancelled, &cancelled.cancelled()).await?;
+    assert!(world.messages(&discarded).await?.is_empty());
+    assert_eq!(world.only(&cancelled).await?.kind, Kind::Cancellation);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 use contract::order::v1 as pb;
 use contract::order::v1::order_query_service_server::OrderQueryService;
 use ctx::Ctx;
-use tokio_stream::wrappers::ReceiverStream;
+use serve::Watched;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
@@ -101,7 +101,7 @@ impl OrderQueryService for Queries {
         Ok(Response::new(self.app.history(&ctx, id).await?))
     }
 
-    type WatchOrderStream = ReceiverStream<Result<pb::Order, Status>>;
+    type WatchOrderStream = Watched<pb::Order>;
 
     async fn watch_order(
         &self,

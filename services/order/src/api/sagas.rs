@@ -7,8 +7,7 @@ use fault::{Fault, Violations};
 use ids::{OrderId, SagaId};
 use jiff::{SignedDuration, Timestamp};
 use saga::{Decision, Filter, Intervention};
-use serve::page;
-use tokio_stream::wrappers::ReceiverStream;
+use serve::{Watched, page};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -54,7 +53,7 @@ impl SagaService for Sagas {
         Ok(Response::new(self.0.list_sagas(&ctx, query).await?))
     }
 
-    type WatchSagaStream = ReceiverStream<Result<pb::Saga, Status>>;
+    type WatchSagaStream = Watched<pb::Saga>;
 
     async fn watch_saga(
         &self,

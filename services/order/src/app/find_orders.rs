@@ -63,7 +63,7 @@ impl Reads {
         };
         Ok(Self {
             finder: Finder { pg: pg.clone() },
-            store: Store { pg: pg.clone() },
+            store: Store::new(pg.clone()),
             cache: Cache::new(backend),
             pages: boot.pages(),
             peers: boot.peers.clone(),

@@ -1,7 +1,5 @@
 //! Sagas as operators read them: one with its log, a page, or live (SAG-01, SAG-06).
 
-use std::time::Duration;
-
 use contract::common::v1::Actor;
 use contract::order::v1 as wire;
 use ctx::Ctx;
@@ -10,19 +8,12 @@ use futures::FutureExt;
 use ids::{OrderId, SagaId};
 use pg::Conn;
 use saga::{Definition, LogEntry, View};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
+use serve::{Look, Watched};
 use uuid::Uuid;
 
 use crate::app::place_saga::KIND;
 use crate::app::{App, rounds};
 use crate::infra::store::wire_time;
-
-/// A change that another process made is seen after this.
-const LOOK: Duration = Duration::from_millis(500);
-/// Changes of this process come in bursts; one look serves them all.
-const CALM: Duration = Duration::from_millis(25);
 
 /// What a list of sagas asks for.
 #[derive(Debug, Clone)]
@@ -101,49 +92,17 @@ impl App {
     ///
     /// # Errors
     /// NotFound `SAGA_NOT_FOUND` before the first message.
-    pub async fn watch_saga(
-        &self,
-        ctx: &Ctx,
-        id: Uuid,
-        seen: String,
-    ) -> Result<ReceiverStream<Result<wire::Saga, Status>>, Fault> {
-        let mut saga = self.saga(ctx, id).await?;
-        let (sender, receiver) = mpsc::channel(4);
+    pub async fn watch_saga(&self, ctx: &Ctx, id: Uuid, seen: String) -> Result<Watched<wire::Saga>, Fault> {
         let (app, ctx) = (self.clone(), ctx.clone());
-        tokio::spawn(async move {
-            let mut commits = app.store.pg.commits();
-            let mut seen = seen;
-            loop {
-                let over = is_over(saga.state());
-                if saga.etag != seen {
-                    seen.clone_from(&saga.etag);
-                    if sender.send(Ok(saga)).await.is_err() {
-                        return;
-                    }
-                }
-                if over {
-                    return;
-                }
-                commits.mark_unchanged();
-                tokio::select! {
-                    () = sender.closed() => return,
-                    changed = commits.changed() => {
-                        if changed.is_err() { return }
-                        tokio::time::sleep(CALM).await;
-                    }
-                    () = tokio::time::sleep(LOOK) => {}
-                }
-                saga = match app.saga(&ctx, id).await {
-                    Ok(saga) => saga,
-                    Err(fault) => {
-                        // The receiver may have left; there is nobody else to tell.
-                        drop(sender.send(Err(fault.into())).await);
-                        return;
-                    }
-                };
+        let look = move |seen: String| {
+            let (app, ctx) = (app.clone(), ctx.clone());
+            async move {
+                let saga = app.saga(&ctx, id).await?;
+                let (etag, over) = (saga.etag.clone(), is_over(saga.state()));
+                Ok(Look { news: (etag != seen).then_some(saga), etag, over })
             }
-        });
-        Ok(ReceiverStream::new(receiver))
+        };
+        serve::watch(self.store.pg.commits(), seen, look).await
     }
 
     fn drawn(&self, view: &View) -> wire::Saga {

@@ -333,7 +333,7 @@ impl Steps {
     }
 
     pub(super) async fn order(&self, run: &Run) -> Result<Order, Outcome> {
-        let found = self.store.get(run.ctx.tenant, order_id(run)).await;
+        let found = self.store.get_together(run.ctx.tenant, order_id(run)).await;
         found.map_err(|fault| Outcome::Retry { reason: fault.to_string() })
     }
 

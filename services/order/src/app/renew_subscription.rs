@@ -12,7 +12,7 @@ use futures::FutureExt;
 use ids::{OrderId, SubscriptionId, TenantId};
 use jiff::{SignedDuration, Timestamp};
 use pg::Conn;
-use tokio_util::sync::CancellationToken;
+use serve::{Job, Turn};
 
 use crate::app::App;
 use crate::app::create_order::{CreateOrder, Renewal};
@@ -38,19 +38,12 @@ pub struct Renewed {
     pub orders: i32,
 }
 
-/// Renews until cancelled.
-pub async fn keep(app: App, cancel: CancellationToken) {
-    loop {
-        let renewed = app.renew_due(None, AT_ONCE).await;
-        if let Err(fault) = &renewed {
-            tracing::warn!(%fault, "subscriptions could not be looked at");
-        }
-        let more = renewed.is_ok_and(|renewed| renewed.subscriptions >= AT_ONCE);
-        let pause = if more { Duration::ZERO } else { PAUSE };
-        if cancel.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
-            return;
-        }
-    }
+/// The job that looks every second; any number of processes may run it.
+pub fn renewer(app: App) -> Job {
+    Job::every("order.renewals", PAUSE, app, |app| async move {
+        let renewed = app.renew_due(None, AT_ONCE).await?;
+        Ok(if renewed.subscriptions < AT_ONCE { Turn::Done } else { Turn::Full })
+    })
 }
 
 impl App {

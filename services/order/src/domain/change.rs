@@ -97,16 +97,7 @@ impl Order {
         if self.doc.changes.len() >= MAX_CHANGES {
             return Err(Refusal::Full(MAX_CHANGES, "changes"));
         }
-        let item = |line: &wire::OrderLine| {
-            let item = OrderItem {
-                sku: line.sku.clone(),
-                quantity: line.quantity,
-                slot_id: line.slot_id.clone(),
-                ..OrderItem::default()
-            };
-            (line.line, item)
-        };
-        let mut items: BTreeMap<i32, OrderItem> = self.doc.lines.iter().map(item).collect();
+        let mut items = self.items_by_line();
         let mut next = items.keys().next_back().copied().unwrap_or(0);
         for edit in edits {
             if edit.line == 0 {

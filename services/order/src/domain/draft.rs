@@ -58,6 +58,11 @@ impl Order {
         if self.state() != OrderState::Draft {
             return Err(Refusal::State(self.state()));
         }
+        Ok(self.items_by_line())
+    }
+
+    /// What each line would be as an item of a caller.
+    pub(super) fn items_by_line(&self) -> BTreeMap<i32, OrderItem> {
         let item = |line: &wire::OrderLine| {
             let item = OrderItem {
                 sku: line.sku.clone(),
@@ -67,7 +72,7 @@ impl Order {
             };
             (line.line, item)
         };
-        Ok(self.doc.lines.iter().map(item).collect())
+        self.doc.lines.iter().map(item).collect()
     }
 
     /// The items after a change, by line; lines keep their numbers.

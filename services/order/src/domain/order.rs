@@ -185,7 +185,8 @@ impl Order {
         if self.holds_nothing() {
             let status = self.to(OrderState::Cancelled, reason)?;
             let (order_id, customer_id) = self.names();
-            let cancelled = wire::OrderCancelled { order_id, reason: reason.to_owned(), customer_id };
+            let draft = self.state() == OrderState::Draft;
+            let cancelled = wire::OrderCancelled { order_id, reason: reason.to_owned(), customer_id, draft };
             return Ok(vec![OrderEvent::Cancelled(cancelled), status]);
         }
         Ok(vec![self.to(OrderState::CancellationPending, reason)?])
@@ -198,7 +199,8 @@ impl Order {
     pub fn cancel(&self) -> Result<Vec<OrderEvent>, Refusal> {
         let status = self.to(OrderState::Cancelled, "")?;
         let (order_id, customer_id) = self.names();
-        let cancelled = wire::OrderCancelled { order_id, reason: self.doc.state_reason.clone(), customer_id };
+        let reason = self.doc.state_reason.clone();
+        let cancelled = wire::OrderCancelled { order_id, reason, customer_id, draft: false };
         Ok(vec![OrderEvent::Cancelled(cancelled), status])
     }
 

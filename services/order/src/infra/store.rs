@@ -12,7 +12,7 @@ use fault::Fault;
 use futures::FutureExt;
 use ids::{OrderId, TenantId, UserId};
 use jiff::Timestamp;
-use pg::{Conn, Pg};
+use pg::{Conn, GroupCommit, Pg};
 use prost::Message;
 use serde_json::{Value, json};
 
@@ -25,6 +25,10 @@ diesel::define_sql_function! {
     fn order_doc(tenant: SqlUuid, order: SqlUuid) -> Nullable<Binary>;
 }
 diesel::define_sql_function! {
+    /// Pictures of orders, one each; sets the tenant itself.
+    fn order_docs(tenant: SqlUuid, orders: Array<SqlUuid>) -> Array<Nullable<Binary>>;
+}
+diesel::define_sql_function! {
     /// Appends to an order and projects it; false when somebody else was faster.
     fn order_append(tenant: SqlUuid, order: SqlUuid, expected: Integer, types: Array<Text>, topics: Array<Text>,
         payloads: Array<Binary>, meta: Jsonb, doc: Jsonb) -> Bool;
@@ -35,6 +39,7 @@ diesel::define_sql_function! {
 pub struct Store {
     /// The service's door.
     pub pg: Pg,
+    pictures: GroupCommit<TenantId, OrderId, Option<Vec<u8>>>,
 }
 
 /// Time of a decision as messages carry it.
@@ -84,16 +89,33 @@ pub fn encode(events: &[OrderEvent]) -> Vec<NewEvent> {
         .collect()
 }
 
+/// Most orders that one query reads.
+const TOGETHER: usize = 50;
+
 impl Store {
+    /// The orders behind a door.
+    pub fn new(pg: Pg) -> Self {
+        let door = pg.clone();
+        let pictures = GroupCommit::new(TOGETHER, move |tenant, ids| read_together(door.clone(), tenant, ids).boxed());
+        Self { pg, pictures }
+    }
+
+    /// Reads an order in one query with what else is asked for while the query before is under way: for those who are
+    /// many and in no hurry, such as sagas.
+    ///
+    /// # Errors
+    /// NotFound `ORDER_NOT_FOUND`.
+    pub async fn get_together(&self, tenant: TenantId, id: OrderId) -> Result<Order, Fault> {
+        picture(id, self.pictures.submit(tenant, id).await?)
+    }
+
     /// Reads an order in one round trip.
     ///
     /// # Errors
     /// NotFound `ORDER_NOT_FOUND`.
     pub async fn get(&self, tenant: TenantId, id: OrderId) -> Result<Order, Fault> {
         let query = diesel::select(order_doc(tenant.uuid(), id.uuid()));
-        let found: Option<Vec<u8>> = self.pg.ask("order.get", query).await?;
-        let bytes = found.ok_or_else(|| not_found(id))?;
-        Ok(Order::of_doc(wire::Order::decode(bytes.as_slice()).map_err(Fault::internal)?))
+        picture(id, self.pg.ask("order.get", query).await?)
     }
 
     /// Reads an order inside a transaction.
@@ -102,9 +124,7 @@ impl Store {
     /// NotFound `ORDER_NOT_FOUND`.
     pub async fn get_in(conn: &mut Conn, tenant: TenantId, id: OrderId) -> Result<Order, pg::Error> {
         let query = diesel::select(order_doc(tenant.uuid(), id.uuid()));
-        let found: Option<Vec<u8>> = query.get_result(conn).await?;
-        let bytes = found.ok_or_else(|| not_found(id))?;
-        Ok(Order::of_doc(wire::Order::decode(bytes.as_slice()).map_err(Fault::internal)?))
+        Ok(picture(id, query.get_result(conn).await?)?)
     }
 
     /// Appends decisions to an order inside a transaction and gives the picture after them.
@@ -148,4 +168,20 @@ impl Store {
 /// What callers hear of an order that is not there or not theirs.
 pub fn not_found(id: OrderId) -> Fault {
     Fault::not_found("ORDER_NOT_FOUND", "there is no such order").with("order_id", id)
+}
+
+fn picture(id: OrderId, found: Option<Vec<u8>>) -> Result<Order, Fault> {
+    let bytes = found.ok_or_else(|| not_found(id))?;
+    Ok(Order::of_doc(wire::Order::decode(bytes.as_slice()).map_err(Fault::internal)?))
+}
+
+async fn read_together(pg: Pg, tenant: TenantId, ids: Vec<OrderId>) -> Vec<Result<Option<Vec<u8>>, Fault>> {
+    let query = order_docs(tenant.uuid(), ids.iter().map(|id| id.uuid()).collect::<Vec<_>>());
+    match pg.ask::<Vec<Option<Vec<u8>>>, _>("order.get", diesel::select(query)).await {
+        Ok(docs) => docs.into_iter().map(Ok).collect(),
+        Err(error) => {
+            tracing::warn!(%error, orders = ids.len(), "orders could not be read");
+            ids.iter().map(|_| Err(Fault::unavailable("ORDERS_UNREADABLE", "orders cannot be read just now"))).collect()
+        }
+    }
 }

@@ -4,6 +4,7 @@ use contract::order::v1::OrderState;
 use testkit::kept;
 
 use super::world::{World, address, item, minor, policy, product, reason, subject, usd};
+use crate::app::cancel_order::CancelOrder;
 use crate::app::change_order::Subject;
 use crate::app::create_order::CreateOrder;
 use crate::app::draft_order::PlaceOrder;
@@ -139,18 +140,30 @@ async fn taxes_of_a_draft_follow_its_address() -> Result<()> {
     Ok(())
 }
 
+/// What the world is told of a cancellation, as JSON.
+async fn told(world: &World, order: &wire::Order) -> Result<String> {
+    let events = world.app.history(&world.ctx(), order.id.parse()?).await?.events;
+    let cancelled = events.into_iter().find(|event| event.r#type == "OrderCancelled");
+    Ok(cancelled.context("it was cancelled")?.payload_json)
+}
+
 #[tokio::test]
 async fn a_draft_is_cancelled_at_once_and_never_placed_then() -> Result<()> {
     let world = World::open().await?;
     let draft = world.draft(&[("TEE", 1)]).await?;
-    let cancel = crate::app::cancel_order::CancelOrder {
-        id: draft.id.parse()?,
+    let cancel = |order: &wire::Order| CancelOrder {
+        id: order.id.parse().expect("an id"),
         reason: "changed my mind".to_owned(),
         etag: String::new(),
     };
-    let cancelled = world.app.cancel(&world.ctx(), cancel).await?;
+    let cancelled = world.app.cancel(&world.ctx(), cancel(&draft)).await?;
     assert_eq!((cancelled.state(), cancelled.state_reason.as_str()), (OrderState::Cancelled, "changed my mind"));
+    assert!(told(&world, &draft).await?.contains(r#""draft":true"#), "so that nobody is told of it");
     assert_eq!(reason(world.app.place(&world.ctx(), &place(&draft)).await), "ORDER_STATE_FORBIDS");
+    let unpaid = world.placed(&[("TEE", 1)]).await?;
+    world.lead(&unpaid, &[OrderState::PaymentProcessing, OrderState::PaymentFailed]).await?;
+    world.app.cancel(&world.ctx(), cancel(&unpaid)).await?;
+    assert!(!told(&world, &unpaid).await?.contains("draft"), "it was placed");
     Ok(())
 }
 

@@ -10,6 +10,8 @@ mod row;
 mod seal;
 mod sql;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
 pub use books::{Discrepancy, ReportRow};
 use ctx::Ctx;
 use diesel::QueryableByName;
@@ -23,13 +25,13 @@ use futures::future::BoxFuture;
 use ids::{OrderId, PaymentId, RefundId, ShipmentId, TenantId, UserId};
 pub use model::{Begun, Due, Entry, Figures, Limit, OpenEntries, Parked, Place, Status, Stored, Turn, Webhook};
 use money::Money;
-use pg::{Conn, Pg};
+use pg::{Conn, GroupCommit, Pg};
 pub use row::{Capture, Ends, EntryState, Increment, Refund};
 use row::{Facts, Row};
 pub use seal::Instrument;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 use vault::Vault;
 
@@ -61,12 +63,21 @@ pub struct Wanted<'a> {
 pub struct Store {
     pg: Pg,
     vault: Vault,
+    begins: GroupCommit<TenantId, Value, Value>,
+    changes: GroupCommit<TenantId, Value, Value>,
 }
 
 impl Store {
     /// The tables behind a door.
     pub fn new(pg: Pg, vault: Vault) -> Self {
-        Self { pg, vault }
+        let begins = GroupCommit::of_set(pg.clone(), "payment.begin", |conn, tenant, items| {
+            async move { Ok(diesel::select(sql::payments_begin(tenant.uuid(), items)).get_result(conn).await?) }.boxed()
+        });
+        let changes = GroupCommit::of_set(pg.clone(), "payment.settle", |conn, tenant, items| {
+            async move { Ok(diesel::select(sql::payments_settle(tenant.uuid(), items)).get_result(conn).await?) }
+                .boxed()
+        });
+        Self { pg, vault, begins, changes }
     }
 
     /// Boxed, for the compiler cannot show that a future which holds a diesel query may change threads
@@ -79,15 +90,6 @@ impl Store {
         self.pg.call(name, query).boxed()
     }
 
-    /// [`Store::call`] in a transaction shared with what else the tenant's orders want written just now.
-    fn share<U, Q>(&self, name: &'static str, ctx: &Ctx, query: Q) -> BoxFuture<'_, Result<U, pg::Error>>
-    where
-        U: Send + 'static,
-        Q: Clone + Send + Sync + for<'c> LoadQuery<'static, &'c Conn, U> + 'static,
-    {
-        self.pg.share(name, ctx.tenant, query).boxed()
-    }
-
     /// Begins the payment of an order in a round, or finds the one it has.
     ///
     /// # Errors
@@ -97,28 +99,27 @@ impl Store {
         let Wanted { order, round, amount, instrument, customer, immediate, provider } = wanted;
         let instrument = self.sealed(ctx.tenant, payment, instrument).await?;
         let requested = events::requested(order, payment, amount);
-        let query = diesel::select(sql::payment_begin(
-            ctx.tenant.uuid(),
-            payment.uuid(),
-            order.uuid(),
-            round,
-            amount.minor,
-            amount.currency.code(),
-            provider,
-            instrument,
-            customer.map(UserId::uuid),
-            immediate,
-            requested.type_name,
-            requested.topic,
-            requested.payload,
-            eventlog::meta(ctx),
-        ));
+        let item = json!({
+            "payment": payment.uuid(),
+            "order_id": order.uuid(),
+            "round": round,
+            "amount": amount.minor,
+            "currency": amount.currency.code(),
+            "provider": provider,
+            "instrument": BASE64.encode(instrument),
+            "customer": customer.map(UserId::uuid),
+            "immediate": immediate,
+            "type": requested.type_name,
+            "topic": requested.topic,
+            "payload": BASE64.encode(requested.payload),
+            "meta": eventlog::meta(ctx),
+        });
         #[derive(Deserialize)]
         struct Doc {
             turn: Turn,
             payment: Row,
         }
-        let doc: Doc = decode(self.share("payment.begin", ctx, query).await?)?;
+        let doc: Doc = decode(self.begins.submit(ctx.tenant, item).await?)?;
         Ok(Begun { turn: doc.turn, payment: doc.payment.into() })
     }
 
@@ -191,17 +192,16 @@ impl Store {
         written: Written,
         meta: Value,
     ) -> Result<Option<Payment>, Fault> {
-        let query = diesel::select(sql::payment_settle(
-            ctx.tenant.uuid(),
-            before.id.uuid(),
-            before.revision,
-            written.doc,
-            written.types,
-            written.topics,
-            written.payloads,
-            meta,
-        ));
-        optional(self.share("payment.settle", ctx, query).await?)
+        let item = json!({
+            "payment": before.id.uuid(),
+            "revision": before.revision,
+            "doc": written.doc,
+            "types": written.types,
+            "topics": written.topics,
+            "payloads": written.payloads.iter().map(|payload| BASE64.encode(payload)).collect::<Vec<_>>(),
+            "meta": meta,
+        });
+        decode::<Option<Row>>(self.changes.submit(ctx.tenant, item).await?).map(|row| row.map(Payment::from))
     }
 
     /// Marks that an order wants no money held for a round, before anybody asked or after.
@@ -326,7 +326,7 @@ impl Store {
     }
 }
 
-/// A change of a payment as `payment_settle` takes it.
+/// A change of a payment as `payments_settle` takes it.
 struct Written {
     doc: Value,
     types: Vec<&'static str>,

@@ -7,7 +7,7 @@ use ctx::{Cause, Ctx};
 use fault::Fault;
 use futures::StreamExt;
 use jiff::Timestamp;
-use tokio_util::sync::CancellationToken;
+use serve::{Job, Turn};
 use uuid::Uuid;
 
 use super::App;
@@ -16,34 +16,34 @@ use crate::data::{Due, Parked, Webhook, read_event};
 
 /// Pause between two passes.
 const PAUSE: Duration = Duration::from_secs(5);
-/// Parked events are tried again every so many passes.
-const PARKED_EVERY: u32 = 6;
+/// Pause before parked events are tried again.
+const PARKED: Duration = Duration::from_secs(30);
 /// Payments that are resolved at the same time.
 const AT_ONCE: usize = 4;
 
 impl App {
-    /// Resolves what is due until cancelled.
-    pub async fn resolve_for_ever(&self, cancel: CancellationToken) {
-        let mut pass = 0_u32;
-        loop {
-            if let Err(error) = self.resolve_due().await {
-                tracing::warn!(%error, "Could not look for undecided payments");
-            }
-            self.gateway().probe().await;
-            if let Err(error) = self.sweep_holds().await {
-                tracing::warn!(%error, "Could not look for holds that end");
-            }
-            if pass.is_multiple_of(PARKED_EVERY)
-                && let Err(error) = self.retry_parked().await
-            {
-                tracing::warn!(%error, "Could not look for parked webhooks");
-            }
-            pass = pass.wrapping_add(1);
-            tokio::select! {
-                () = cancel.cancelled() => return,
-                () = tokio::time::sleep(PAUSE) => {}
-            }
-        }
+    /// The jobs that do so; any number of processes may run them.
+    pub fn jobs(&self) -> Vec<Job> {
+        let app = || self.clone();
+        vec![
+            Job::every(
+                "payment.resolver",
+                PAUSE,
+                app(),
+                |app| async move { app.resolve_due().await.map(|_| Turn::Done) },
+            ),
+            Job::every("payment.probe", PAUSE, app(), |app| async move {
+                app.gateway().probe().await;
+                Ok(Turn::Done)
+            }),
+            Job::every("payment.holds", PAUSE, app(), |app| async move { app.sweep_holds().await.map(|_| Turn::Done) }),
+            Job::every(
+                "payment.parked",
+                PARKED,
+                app(),
+                |app| async move { app.retry_parked().await.map(|()| Turn::Done) },
+            ),
+        ]
     }
 
     /// One pass over the payments of all tenants that are due; how many there were.

@@ -46,7 +46,7 @@ impl Shop {
         let mesh = Mesh::new(SigningKey::from_pkcs8("test", &SigningKey::generate())?);
         let reads = Reads {
             finder: Finder { pg: pg.clone() },
-            store: Store { pg: pg.clone() },
+            store: Store::new(pg.clone()),
             cache: Cache::new(Backend::memory()),
             pages: Pages::new(&"k".repeat(32).into()),
             peers: mesh.peers("order"),
@@ -369,7 +369,7 @@ async fn ord_39_questions_are_answered_by_projections_alone() -> Result<()> {
              GRANT SELECT ON om_order.orders, om_order.order_numbers, om_order.order_skus TO om_order",
         )
         .await?;
-    let store = Store { pg: shop.pg.clone() };
+    let store = Store::new(shop.pg.clone());
     assert_eq!(store.get(shop.tenant, order.id.parse()?).await?.doc.order_number, 1);
     let criteria = wire::OrderCriteria {
         customer_ids: vec![buyer.to_string()],

@@ -126,7 +126,7 @@ impl From<Dispute> for DisputeRow {
     }
 }
 
-/// What the SQL function `payment_settle` writes.
+/// What the SQL function `payments_settle` writes.
 #[derive(Debug, Serialize)]
 pub(super) struct Facts<'a> {
     state: &'static str,

@@ -4,9 +4,8 @@ use diesel::define_sql_function;
 use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, Text, Uuid};
 
 define_sql_function! {
-    /// Begins the payment of an order or finds it.
-    fn payment_begin(tenant: Uuid, payment: Uuid, order: Uuid, round: Integer, amount: BigInt, currency: Text, provider: Text, instrument: Binary,
-        customer: Nullable<Uuid>, immediate: Bool, event_type: Text, topic: Text, payload: Binary, meta: Jsonb) -> Jsonb;
+    /// Begins the payments of orders or finds them; of a JSON array, item by item.
+    fn payments_begin(tenant: Uuid, items: Jsonb) -> Jsonb;
 }
 define_sql_function! {
     /// A payment by its id, or its order and round.
@@ -21,9 +20,8 @@ define_sql_function! {
     fn risk_challenged(tenant: Uuid, order: Uuid, round: Integer) -> Bool;
 }
 define_sql_function! {
-    /// Writes facts and events; NULL when the row moved on.
-    fn payment_settle(tenant: Uuid, payment: Uuid, revision: Integer, doc: Jsonb, types: Array<Text>, topics: Array<Text>,
-        payloads: Array<Binary>, meta: Jsonb) -> Nullable<Jsonb>;
+    /// Writes facts and events; of a JSON array, item by item, null when a row moved on.
+    fn payments_settle(tenant: Uuid, items: Jsonb) -> Jsonb;
 }
 define_sql_function! {
     /// Marks that the order wants no money held.
