@@ -52,78 +52,95 @@ CREATE FUNCTION fulfillment_json(f fulfillments) RETURNS jsonb LANGUAGE sql STAB
     'created_at', f.created_at);
 $$;
 
--- Stores the wish for work once per order, warehouse and revision, in place of one that was cancelled:
--- {"outcome": "new"|"known"|"cancelled", "fulfillment": …}. Work that is not cancelled stands, whatever the revision.
-CREATE FUNCTION fulfillment_intend(p_tenant uuid, p_id uuid, p_order uuid, p_warehouse text, p_revision int, p_body jsonb,
-                                   p_ship_to bytea, p_at timestamptz, p_type text, p_topic text, p_payload bytea, p_meta jsonb)
-RETURNS jsonb LANGUAGE plpgsql AS $$
+-- A wish for work, with the event that tells of it; ship_to and payload in hex.
+CREATE TYPE fulfillment_wish AS (
+  id uuid, order_id uuid, warehouse text, revision int, body jsonb, ship_to text, at timestamptz, type text, topic text,
+  payload text, meta jsonb
+);
+
+-- Stores wishes for work, each once per order, warehouse and revision, in place of one that was cancelled; in order:
+-- [{"outcome": "new"|"known"|"cancelled", "fulfillment": …}]. Work that is not cancelled stands, whatever the revision.
+CREATE FUNCTION fulfillments_intend(p_tenant uuid, p_wishes jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
-  bar   int;
-  known fulfillments%ROWTYPE;
+  wishes fulfillment_wish[] := ARRAY(SELECT w FROM jsonb_populate_recordset(NULL::fulfillment_wish, p_wishes) AS w);
+  known fulfillments[];
+  bars int[];
+  fresh fulfillments[];
 BEGIN
-  PERFORM set_config('app.tenant', p_tenant::text, true);
-  INSERT INTO orders (tenant_id, order_id) VALUES (p_tenant, p_order) ON CONFLICT DO NOTHING;
-  SELECT revoked INTO STRICT bar FROM orders WHERE tenant_id = p_tenant AND order_id = p_order FOR UPDATE;
-  SELECT * INTO known FROM fulfillments
-    WHERE tenant_id = p_tenant AND order_id = p_order AND warehouse = p_warehouse ORDER BY revision DESC LIMIT 1;
-  IF FOUND AND (known.state <> 6 OR p_revision <= known.revision) THEN
-    RETURN jsonb_build_object('outcome',
-      CASE WHEN p_revision < bar OR known.state = 6 THEN 'cancelled' ELSE 'known' END,
-      'fulfillment', fulfillment_json(known));
+  INSERT INTO orders (tenant_id, order_id) SELECT DISTINCT p_tenant, w.order_id FROM unnest(wishes) AS w ORDER BY 2 ON CONFLICT DO NOTHING;
+  -- In the order of ids, so that two batches never wait for each other in a ring.
+  PERFORM FROM (SELECT DISTINCT w.order_id FROM unnest(wishes) AS w ORDER BY 1) AS w
+    CROSS JOIN LATERAL (SELECT FROM orders WHERE tenant_id = p_tenant AND order_id = w.order_id LIMIT 1 FOR UPDATE) o;
+  -- A new statement sees what the locks waited for.
+  SELECT array_agg(o.revoked ORDER BY w.ordinality), array_agg(k.f ORDER BY w.ordinality) INTO bars, known
+    FROM unnest(wishes) WITH ORDINALITY AS w
+    CROSS JOIN LATERAL (SELECT revoked FROM orders WHERE tenant_id = p_tenant AND order_id = w.order_id LIMIT 1) o
+    LEFT JOIN LATERAL (SELECT f FROM fulfillments f
+      WHERE tenant_id = p_tenant AND order_id = w.order_id AND warehouse = w.warehouse ORDER BY revision DESC LIMIT 1) k ON true;
+  WITH stored AS (
+    INSERT INTO fulfillments AS f (tenant_id, fulfillment_id, order_id, warehouse, revision, state, version, body, ship_to, created_at)
+      SELECT p_tenant, w.id, w.order_id, w.warehouse, w.revision, 1, 1, w.body, decode(w.ship_to, 'hex'), w.at
+      FROM unnest(wishes) WITH ORDINALITY AS w
+      WHERE w.revision >= bars[w.ordinality] AND (known[w.ordinality].fulfillment_id IS NULL
+        OR known[w.ordinality].state = 6 AND w.revision > known[w.ordinality].revision)
+      RETURNING f.*
+  ) SELECT coalesce(array_agg(ROW(stored.*)::fulfillments), '{}') INTO fresh FROM stored;
+  IF NOT events_append(p_tenant, ARRAY(SELECT ROW(w.id, 1, w.type, w.topic, decode(w.payload, 'hex'), w.meta)::happened
+      FROM unnest(fresh) AS f JOIN unnest(wishes) AS w ON w.id = f.fulfillment_id)) THEN
+    RAISE EXCEPTION 'a new fulfillment already has events';
   END IF;
-  IF p_revision < bar THEN
-    RETURN jsonb_build_object('outcome', 'cancelled', 'fulfillment', NULL);
-  END IF;
-  INSERT INTO fulfillments (tenant_id, fulfillment_id, order_id, warehouse, revision, state, version, body, ship_to, created_at)
-    VALUES (p_tenant, p_id, p_order, p_warehouse, p_revision, 1, 1, p_body, p_ship_to, p_at) RETURNING * INTO known;
-  IF event_append(p_tenant, p_id, 0, ARRAY[p_type], ARRAY[p_topic], ARRAY[p_payload], p_meta) IS NULL THEN
-    RAISE EXCEPTION 'fulfillment % already has events', p_id;
-  END IF;
-  INSERT INTO wms_leases (tenant_id) VALUES (p_tenant) ON CONFLICT DO NOTHING;
-  RETURN jsonb_build_object('outcome', 'new', 'fulfillment', fulfillment_json(known));
+  INSERT INTO wms_leases (tenant_id) SELECT p_tenant WHERE cardinality(fresh) > 0 ON CONFLICT DO NOTHING;
+  RETURN (SELECT jsonb_agg(CASE
+      WHEN f.fulfillment_id IS NOT NULL THEN jsonb_build_object('outcome', 'new', 'fulfillment', fulfillment_json(f))
+      WHEN known[w.ordinality].fulfillment_id IS NULL THEN jsonb_build_object('outcome', 'cancelled', 'fulfillment', NULL)
+      ELSE jsonb_build_object('outcome', CASE WHEN w.revision < bars[w.ordinality] OR known[w.ordinality].state = 6 THEN 'cancelled' ELSE 'known' END,
+        'fulfillment', fulfillment_json(known[w.ordinality])) END ORDER BY w.ordinality)
+    FROM unnest(wishes) WITH ORDINALITY AS w LEFT JOIN unnest(fresh) AS f ON f.fulfillment_id = w.id);
 END $$;
 
--- Moves one fulfillment that is still at the expected version; NULL when somebody else was faster.
-CREATE FUNCTION fulfillment_move(p_tenant uuid, p_id uuid, p_expected int, p_state smallint, p_wms_order_id text,
-                                 p_observed timestamptz, p_types text[], p_topics text[], p_payloads bytea[],
-                                 p_meta jsonb) RETURNS jsonb
-LANGUAGE plpgsql AS $$
+-- A move of a fulfillment that is still at the expected version; payloads in hex.
+CREATE TYPE fulfillment_step AS (
+  id uuid, expected int, state smallint, wms_order_id text, observed timestamptz, types text[], topics text[], payloads text[],
+  meta jsonb
+);
+
+-- Moves fulfillments, in order: the fulfillment as it is then, null when somebody else was faster. Of two moves of one the
+-- second comes too late.
+CREATE FUNCTION fulfillments_move(p_tenant uuid, p_moves jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
-  moved fulfillments%ROWTYPE;
+  turns bigint[] := ARRAY(SELECT row_number() OVER (PARTITION BY m.value->>'id' ORDER BY m.ordinality)
+    FROM jsonb_array_elements(p_moves) WITH ORDINALITY AS m ORDER BY m.ordinality);
+  -- In the order of ids, so that two answers about the same rows never wait for each other in a ring.
+  moves fulfillment_step[] := ARRAY(SELECT jsonb_populate_record(NULL::fulfillment_step, m.value)
+    FROM jsonb_array_elements(p_moves) WITH ORDINALITY AS m WHERE turns[m.ordinality] = 1 ORDER BY m.value->>'id');
+  moved fulfillments[];
 BEGIN
-  PERFORM set_config('app.tenant', p_tenant::text, true);
-  UPDATE fulfillments SET state = p_state, version = p_expected + cardinality(p_types),
-      wms_order_id = coalesce(nullif(p_wms_order_id, ''), wms_order_id),
-      observed_at = greatest(observed_at, p_observed)
-    WHERE tenant_id = p_tenant AND fulfillment_id = p_id AND version = p_expected
-    RETURNING * INTO moved;
-  IF NOT FOUND THEN
-    RETURN NULL;
+  WITH done AS (
+    UPDATE fulfillments f SET state = m.state, version = m.expected + cardinality(m.types),
+        wms_order_id = coalesce(nullif(m.wms_order_id, ''), f.wms_order_id), observed_at = greatest(f.observed_at, m.observed)
+      FROM unnest(moves) AS m
+      WHERE f.tenant_id = p_tenant AND f.fulfillment_id = m.id AND f.version = m.expected RETURNING f.*
+  ) SELECT coalesce(array_agg(ROW(done.*)::fulfillments), '{}') INTO moved FROM done;
+  IF NOT events_append(p_tenant, ARRAY(
+      SELECT ROW(m.id, m.expected + k, m.types[k], m.topics[k], decode(m.payloads[k], 'hex'), m.meta)::happened
+      FROM unnest(moved) AS f JOIN unnest(moves) AS m ON m.id = f.fulfillment_id
+      CROSS JOIN LATERAL generate_series(1, cardinality(m.types)) AS k)) THEN
+    RAISE EXCEPTION 'the events of a fulfillment are not at its version';
   END IF;
-  IF event_append(p_tenant, p_id, p_expected, p_types, p_topics, p_payloads, p_meta) IS NULL THEN
-    RAISE EXCEPTION 'the events of fulfillment % are not at version %', p_id, p_expected;
-  END IF;
-  RETURN fulfillment_json(moved);
+  RETURN (SELECT coalesce(jsonb_agg(CASE WHEN f.fulfillment_id IS NOT NULL THEN fulfillment_json(f) END ORDER BY m.ordinality), '[]')
+    FROM jsonb_array_elements(p_moves) WITH ORDINALITY AS m
+    LEFT JOIN unnest(moved) AS f ON turns[m.ordinality] = 1 AND f.fulfillment_id = (m.value->>'id')::uuid);
 END $$;
 
 -- Writes what one answer of the warehouse system changed, all of it in one transaction; returns how many moved.
--- p_moves: [{"id", "expected", "state", "types": […], "topics": […], "payloads": [hex…], "meta"}]
 CREATE FUNCTION fulfillment_fold(p_tenant uuid, p_moves jsonb, p_heard uuid[], p_observed timestamptz,
                                  p_stale timestamptz) RETURNS int
 LANGUAGE plpgsql AS $$
 DECLARE
-  m     jsonb;
-  moved int := 0;
+  moved int;
 BEGIN
   PERFORM set_config('app.tenant', p_tenant::text, true);
-  -- In id order, so that two answers about the same rows never wait for each other in a ring.
-  FOR m IN SELECT e FROM jsonb_array_elements(p_moves) AS e ORDER BY e ->> 'id' LOOP
-    IF fulfillment_move(p_tenant, (m ->> 'id')::uuid, (m ->> 'expected')::int, (m ->> 'state')::smallint, '', p_observed,
-        ARRAY(SELECT jsonb_array_elements_text(m -> 'types')), ARRAY(SELECT jsonb_array_elements_text(m -> 'topics')),
-        ARRAY(SELECT decode(p, 'hex') FROM jsonb_array_elements_text(m -> 'payloads') AS p), m -> 'meta') IS NOT NULL THEN
-      moved := moved + 1;
-    END IF;
-  END LOOP;
+  moved := (SELECT count(*) FROM jsonb_array_elements(fulfillments_move(p_tenant, p_moves)) AS m WHERE m <> 'null');
   -- What has no news is touched only when its time of observation has grown old: a poll should not rewrite every row.
   UPDATE fulfillments SET observed_at = p_observed
     WHERE tenant_id = p_tenant AND fulfillment_id = ANY (p_heard)

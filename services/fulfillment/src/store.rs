@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use ctx::Ctx;
-use diesel::sql_types::{Array, Binary, Bool, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, Bool, Integer, Jsonb, Nullable, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use eventlog::NewEvent;
 use fault::Fault;
@@ -13,7 +13,7 @@ use futures::FutureExt;
 use ids::{FulfillmentId, OrderId, TenantId};
 use jiff::Timestamp;
 use jiff_diesel::ToDiesel;
-use pg::Pg;
+use pg::{GroupCommit, Pg};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -30,13 +30,10 @@ mod sql {
     use super::*;
 
     diesel::define_sql_function! {
-        fn fulfillment_intend(tenant: SqlUuid, id: SqlUuid, order: SqlUuid, warehouse: Text, revision: Integer, body: Jsonb,
-            ship_to: Binary, at: Timestamptz, kind: Text, topic: Text, payload: Binary, meta: Jsonb) -> Jsonb;
+        fn fulfillments_intend(tenant: SqlUuid, wishes: Jsonb) -> Jsonb;
     }
     diesel::define_sql_function! {
-        fn fulfillment_move(tenant: SqlUuid, id: SqlUuid, expected: Integer, state: SmallInt, wms_order_id: Text,
-            observed: Nullable<Timestamptz>, types: Array<Text>, topics: Array<Text>, payloads: Array<Binary>,
-            meta: Jsonb) -> Nullable<Jsonb>;
+        fn fulfillments_move(tenant: SqlUuid, moves: Jsonb) -> Jsonb;
     }
     diesel::define_sql_function! {
         fn fulfillment_fold(tenant: SqlUuid, moves: Jsonb, heard: Array<SqlUuid>, observed: Timestamptz,
@@ -90,11 +87,21 @@ pub(crate) struct Move {
 pub(crate) struct Store {
     pg: Pg,
     vault: Vault,
+    wishes: GroupCommit<TenantId, Value, Value>,
+    moves: GroupCommit<TenantId, Value, Value>,
 }
 
 impl Store {
     pub(crate) fn new(pg: Pg, vault: Vault) -> Self {
-        Self { pg, vault }
+        let wishes = GroupCommit::of_set(pg.clone(), "fulfillment.intend", |conn, tenant, wishes| {
+            async move { Ok(diesel::select(sql::fulfillments_intend(tenant.uuid(), wishes)).get_result(conn).await?) }
+                .boxed()
+        });
+        let moves = GroupCommit::of_set(pg.clone(), "fulfillment.move", |conn, tenant, moves| {
+            async move { Ok(diesel::select(sql::fulfillments_move(tenant.uuid(), moves)).get_result(conn).await?) }
+                .boxed()
+        });
+        Self { pg, vault, wishes, moves }
     }
 
     /// Stores the wish for work once per order, warehouse and revision, unless it was taken back.
@@ -113,22 +120,21 @@ impl Store {
             Cancelled,
         }
         let NewEvent { type_name, topic, payload } = event;
-        let query = sql::fulfillment_intend(
-            ctx.tenant.uuid(),
-            id.uuid(),
-            command.order.uuid(),
-            command.warehouse.clone(),
-            command.revision,
-            serde_json::to_value(&command.body).map_err(Fault::internal)?,
-            self.sealed(ctx.tenant, id, &command.ship_to).await?,
-            ctx.now.to_diesel(),
-            // Owned: a borrowed text inside a query makes the future's Send depend on its lifetime (rust-lang/rust#100013).
-            type_name.to_owned(),
-            topic.to_owned(),
-            payload,
-            eventlog::meta(ctx),
-        );
-        let answer: Value = self.pg.share("fulfillment.intend", ctx.tenant, diesel::select(query)).await?;
+        let ship_to = self.sealed(ctx.tenant, id, &command.ship_to).await?;
+        let wish = json!({
+            "id": id.uuid(),
+            "order_id": command.order.uuid(),
+            "warehouse": command.warehouse,
+            "revision": command.revision,
+            "body": serde_json::to_value(&command.body).map_err(Fault::internal)?,
+            "ship_to": hex::encode(ship_to),
+            "at": ctx.now,
+            "type": type_name,
+            "topic": topic,
+            "payload": hex::encode(payload),
+            "meta": eventlog::meta(ctx),
+        });
+        let answer = self.wishes.submit(ctx.tenant, wish).await?;
         Ok(match read(answer)? {
             Outcome::New { fulfillment } | Outcome::Known { fulfillment } => Intent::Stored(fulfillment),
             Outcome::Cancelled => Intent::Cancelled,
@@ -137,21 +143,7 @@ impl Store {
 
     /// Moves a fulfillment; `None` when it is not at the expected version any more.
     pub(crate) async fn advance(&self, ctx: &Ctx, step: Move) -> Result<Option<Fulfillment>, Fault> {
-        let (types, topics, payloads) = columns(step.events);
-        let query = sql::fulfillment_move(
-            ctx.tenant.uuid(),
-            step.fulfillment.uuid(),
-            step.expected,
-            step.state as i16,
-            step.wms_order_id,
-            step.observed_at.map(ToDiesel::to_diesel),
-            types,
-            topics,
-            payloads,
-            eventlog::meta(ctx),
-        );
-        let row: Option<Value> = self.pg.share("fulfillment.move", ctx.tenant, diesel::select(query)).await?;
-        row.map(read).transpose()
+        read(self.moves.submit(ctx.tenant, move_json(step, ctx)).await?)
     }
 
     /// Writes all that one answer of the warehouse system changed, in one transaction; returns how many moved.
@@ -285,26 +277,18 @@ impl Store {
 }
 
 fn move_json(step: Move, ctx: &Ctx) -> Value {
-    let (types, topics, payloads) = columns(step.events);
+    let events = &step.events;
     json!({
         "id": step.fulfillment.uuid(),
         "expected": step.expected,
         "state": step.state as i16,
-        "types": types,
-        "topics": topics,
-        "payloads": payloads.iter().map(hex::encode).collect::<Vec<_>>(),
+        "wms_order_id": step.wms_order_id,
+        "observed": step.observed_at,
+        "types": events.iter().map(|event| event.type_name).collect::<Vec<_>>(),
+        "topics": events.iter().map(|event| event.topic).collect::<Vec<_>>(),
+        "payloads": events.iter().map(|event| hex::encode(&event.payload)).collect::<Vec<_>>(),
         "meta": eventlog::meta(ctx),
     })
-}
-
-fn columns(events: Vec<NewEvent>) -> (Vec<String>, Vec<String>, Vec<Vec<u8>>) {
-    let mut columns = (Vec::new(), Vec::new(), Vec::new());
-    for NewEvent { type_name, topic, payload } in events {
-        columns.0.push(type_name.to_owned());
-        columns.1.push(topic.to_owned());
-        columns.2.push(payload);
-    }
-    columns
 }
 
 /// What our own SQL functions wrote is readable; if not, it is our mistake.
