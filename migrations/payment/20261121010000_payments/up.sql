@@ -155,8 +155,9 @@ END $$;
 -- A payment before a change and after it.
 CREATE TYPE payment_pair AS (before payments, after payments);
 
--- Once a statement, which may write many payments. `app.meta` says who did it: of all of them, or by payment in `of`.
-CREATE FUNCTION payment_audit() RETURNS trigger LANGUAGE plpgsql AS $$
+-- Once a statement, which may write many payments. `app.meta` says who did it: of all of them, or by payment in `of`. Of
+-- whoever writes, with whatever search path.
+CREATE FUNCTION payment_audit() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
   meta jsonb := coalesce(nullif(current_setting('app.meta', true), ''), '{}')::jsonb;
   pairs payment_pair[];

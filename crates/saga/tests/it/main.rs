@@ -1,5 +1,6 @@
 //! Sagas against a real PostgreSQL: engines that share them, operators who decide about them.
 
+mod batch;
 mod engines;
 mod operators;
 mod world;

@@ -4,8 +4,10 @@ use ids::{OrderId, TenantId};
 
 use super::{World, ctx_of, fault_rule, wish};
 use crate::commands::create;
+use crate::events;
 use crate::queries;
 use crate::state::State;
+use crate::store::Move;
 
 #[tokio::test]
 async fn ful_01_twenty_parallel_wishes_for_the_same_work_make_one_order_at_the_warehouse() -> anyhow::Result<()> {
@@ -106,5 +108,26 @@ async fn pages_show_every_fulfillment_once_newest_first() -> anyhow::Result<()> 
         assert!(queries::list::run(&world.app, &ctx, other).await.is_err(), "a token of another filter was taken");
     }
     assert_eq!(seen, made);
+    Ok(())
+}
+
+#[tokio::test]
+async fn ful_03_of_many_moves_from_one_version_one_is_written_and_told() -> anyhow::Result<()> {
+    let world = World::start(1.0).await?;
+    let ctx = ctx_of(TenantId::new());
+    let mut work = create::run(&world.app, &ctx, wish(OrderId::new(), "W1")).await?;
+    let (fulfillment, expected) = (work.id(), work.version);
+    work.state = State::Picking;
+    let moves = (0..20).map(|_| {
+        let events = events::entered(&work).into_iter().collect();
+        let (wms_order_id, observed_at) = (String::new(), Some(ctx.now));
+        world
+            .app
+            .store
+            .advance(&ctx, Move { fulfillment, expected, state: State::Picking, wms_order_id, observed_at, events })
+    });
+    let moved: Vec<_> = join_all(moves).await.into_iter().collect::<Result<_, _>>()?;
+    assert_eq!(moved.into_iter().flatten().map(|work| work.version).collect::<Vec<_>>(), [expected + 1]);
+    assert_eq!(world.names().await?, ["FulfillmentRequested", "FulfillmentAccepted", "FulfillmentStarted"]);
     Ok(())
 }
