@@ -1,7 +1,5 @@
 //! Items of one tenant that arrive together are one call of a function over a set.
 
-use std::sync::Arc;
-
 use fault::Fault;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -19,18 +17,11 @@ impl GroupCommit<TenantId, Value, Value> {
     ///
     /// When the call fails it is made again for each item, so nobody pays for another's mistake.
     pub fn of_set(pg: Pg, name: &'static str, ask: Ask) -> Self {
-        let pg = Arc::new(pg);
-        Self::new(MOST, move |tenant, items| flush(Arc::clone(&pg), name, ask, tenant, items).boxed())
+        Self::new(MOST, move |tenant, items| flush(pg.clone(), name, ask, tenant, items).boxed())
     }
 }
 
-async fn flush(
-    pg: Arc<Pg>,
-    name: &'static str,
-    ask: Ask,
-    tenant: TenantId,
-    items: Vec<Value>,
-) -> Vec<Result<Value, Fault>> {
+async fn flush(pg: Pg, name: &'static str, ask: Ask, tenant: TenantId, items: Vec<Value>) -> Vec<Result<Value, Fault>> {
     match together(&pg, name, ask, tenant, items.clone()).await {
         Ok(answers) => answers.into_iter().map(Ok).collect(),
         Err(error) if items.len() == 1 => vec![Err(error.into())],

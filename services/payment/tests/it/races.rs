@@ -139,14 +139,14 @@ async fn pay_04_a_success_after_our_cancel_is_always_let_go() -> Result<()> {
 async fn pay_10_of_two_changes_of_one_payment_in_one_batch_the_second_comes_too_late() -> Result<()> {
     let (world, order) = (World::start().await?, OrderId::new());
     world.authorize(order, "pm_sim_visa").await?;
+    // Without events, whose key would refuse the second as well.
     let written = world.count(
         "SELECT count(*) AS n FROM payments p, jsonb_build_object('payment', p.payment_id, 'revision', p.revision, 'doc',
-             to_jsonb(p) || '{\"unresolved\": false, \"captured\": 1}', 'types', ARRAY['told'], 'topics', ARRAY['test.v1'],
-             'payloads', ARRAY['AA=='], 'meta', '{}'::jsonb) AS item,
+             to_jsonb(p) || '{\"unresolved\": false, \"captured\": 1}', 'types', '{}'::text[], 'topics', '{}'::text[],
+             'payloads', '{}'::text[], 'meta', '{}'::jsonb) AS item,
            jsonb_array_elements(payments_settle(p.tenant_id, jsonb_build_array(item, item))) AS answer WHERE answer <> 'null'",
     );
     assert_eq!(written.await?, 1);
-    assert_eq!(world.count("SELECT count(*) AS n FROM events WHERE type = 'told'").await?, 1);
     assert_eq!(world.count("SELECT count(*) AS n FROM payment_log WHERE action = 'CAPTURED'").await?, 1);
     Ok(())
 }
