@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -17,7 +18,7 @@ use futures::FutureExt;
 use futures::future::try_join_all;
 use ids::TenantId;
 use jiff::Timestamp;
-use outbox::{Consumer, Relay, Subscription};
+use outbox::{Consumer, Delivery, Relay, Subscription};
 use pg::{Conn, Pg};
 use prost::Message as _;
 use rand::rngs::StdRng;
@@ -33,6 +34,8 @@ use crate::journey::world::{number, rows, text};
 const WRITERS: u64 = 12;
 const APPENDS: usize = 40;
 const STREAMS: usize = 9;
+const SEEN_BY: &str = "SELECT jsonb_build_object('consumer', consumer, 'stream', stream, 'version', version) AS row \
+    FROM om_order.seen WHERE tenant_id = $1 ORDER BY at";
 const SEEN: &str = "CREATE TABLE om_order.seen (tenant_id uuid NOT NULL, consumer text NOT NULL, stream uuid NOT NULL, \
     version int NOT NULL, at bigint GENERATED ALWAYS AS IDENTITY); GRANT INSERT ON om_order.seen TO om_order";
 
@@ -101,21 +104,32 @@ async fn write_all(pg: &Pg, tenant: TenantId) -> Result<usize> {
 }
 
 fn remembering(consumer: &'static str) -> Subscription {
-    Subscription::new(consumer).on(OrderConfirmed::TYPE, move |conn, delivery| {
+    Subscription::new(consumer)
+        .on(OrderConfirmed::TYPE, move |conn, delivery| remember(conn, consumer, delivery).boxed())
+}
+
+/// The same for what came together.
+fn remembering_all(consumer: &'static str) -> Subscription {
+    Subscription::new(consumer).on_all(OrderConfirmed::TYPE, move |conn, deliveries| {
         async move {
-            diesel::sql_query(
-                "INSERT INTO om_order.seen (tenant_id, consumer, stream, version) VALUES ($1, $2, $3, $4)",
-            )
-            .bind::<SqlUuid, _>(delivery.ctx.tenant.uuid())
-            .bind::<Text, _>(consumer)
-            .bind::<SqlUuid, _>(delivery.stream)
-            .bind::<Integer, _>(delivery.version)
-            .execute(conn)
-            .await?;
+            for delivery in deliveries {
+                remember(conn, consumer, delivery).await?;
+            }
             Ok(())
         }
         .boxed()
     })
+}
+
+async fn remember(conn: &mut Conn, consumer: &'static str, delivery: Arc<Delivery>) -> Result<(), pg::Error> {
+    diesel::sql_query("INSERT INTO om_order.seen (tenant_id, consumer, stream, version) VALUES ($1, $2, $3, $4)")
+        .bind::<SqlUuid, _>(delivery.ctx.tenant.uuid())
+        .bind::<Text, _>(consumer)
+        .bind::<SqlUuid, _>(delivery.stream)
+        .bind::<Integer, _>(delivery.version)
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 /// Every stream's versions as they came, 1 to n.
@@ -153,9 +167,8 @@ where
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn evt_02_every_event_reaches_every_consumer_once_and_in_order() -> Result<()> {
-    const CONSUMERS: [&str; 2] = ["first", "second"];
-    const SEEN_BY: &str = "SELECT jsonb_build_object('consumer', consumer, 'stream', stream, 'version', version) AS row \
-        FROM om_order.seen WHERE tenant_id = $1 ORDER BY at";
+    const CONSUMERS: [(&str, fn(&'static str) -> Subscription); 2] =
+        [("one by one", remembering), ("together", remembering_all)];
     let db = Db::fresh("order", order::MIGRATIONS).await?;
     db.admin().await?.batch_execute(SEEN).await?;
     let (pg, tenant, done) = (db.pg("order"), TenantId::new(), CancellationToken::new());
@@ -163,9 +176,9 @@ async fn evt_02_every_event_reaches_every_consumer_once_and_in_order() -> Result
     let mut tasks =
         vec![mortal(Duration::from_millis(150), move |cancel| Relay::new(relayed.clone()).run(cancel), done.clone())];
     // A dead consumer's shards are free after 5 s.
-    tasks.extend(CONSUMERS.map(|name| {
+    tasks.extend(CONSUMERS.map(|(name, subscription)| {
         let consumed = consumed.clone();
-        let live = move |cancel| Consumer::new(consumed.clone(), remembering(name)).run(cancel);
+        let live = move |cancel| Consumer::new(consumed.clone(), subscription(name)).run(cancel);
         mortal(Duration::from_millis(2_500), live, done.clone())
     }));
     let written = write_all(&pg, tenant).await?;
@@ -180,7 +193,7 @@ async fn evt_02_every_event_reaches_every_consumer_once_and_in_order() -> Result
         task.await?;
     }
     let all = all?;
-    for name in CONSUMERS {
+    for (name, _) in CONSUMERS {
         let seen: Vec<Value> = all.iter().filter(|row| text(row, "consumer") == name).cloned().collect();
         in_order(name, &seen, written)?;
     }
@@ -216,4 +229,55 @@ async fn evt_05_the_edge_of_a_batch_never_turns_a_stream_around() -> Result<()> 
     tell.send(Some(written))?;
     small_batches.await??;
     in_order("the bus", &rows(&mut db.admin().await?, LOG, tenant.uuid()).await?, written)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn evt_02_an_event_that_fails_among_many_is_parked_alone_with_what_follows_it() -> Result<()> {
+    const PARKED: &str = "SELECT jsonb_build_object('stream', stream_id, 'version', version) AS row FROM om_order.parked \
+        WHERE tenant_id = $1 ORDER BY version";
+    let db = Db::fresh("order", order::MIGRATIONS).await?;
+    db.admin().await?.batch_execute(SEEN).await?;
+    let (pg, tenant, cancel) = (db.pg("order"), TenantId::new(), CancellationToken::new());
+    let streams: Vec<Uuid> = (0..STREAMS).map(|_| Uuid::now_v7()).collect();
+    let (bad, together) = (streams[4], Arc::new(AtomicUsize::new(0)));
+    let most = Arc::clone(&together);
+    // Two events of every stream before anybody listens: the first of each can be handled together.
+    for stream in &streams {
+        let stream = *stream;
+        pg.tx("test.append", tenant, move |conn| append(conn, tenant, stream, 2, 0.0, 0.0).boxed()).await?;
+    }
+    let listening = Subscription::new("some").on_all(OrderConfirmed::TYPE, move |conn, deliveries| {
+        most.fetch_max(deliveries.len(), Ordering::SeqCst);
+        async move {
+            for delivery in deliveries {
+                if delivery.stream == bad {
+                    return Err(Fault::internal("this one cannot be read").into());
+                }
+                remember(conn, "some", delivery).await?;
+            }
+            Ok(())
+        }
+        .boxed()
+    });
+    let tasks = [
+        tokio::spawn(Relay::new(pg.clone()).run(cancel.clone())),
+        tokio::spawn(Consumer::new(pg.clone(), listening).run(cancel.clone())),
+    ];
+    let told = eventually(Duration::from_secs(60), || async {
+        let seen = rows(&mut db.admin().await?, SEEN_BY, tenant.uuid()).await?;
+        let parked = rows(&mut db.admin().await?, PARKED, tenant.uuid()).await?;
+        ensure!(seen.len() >= 2 * (STREAMS - 1) && parked.len() >= 2, "{} seen, {} parked", seen.len(), parked.len());
+        Ok(Some((seen, parked)))
+    });
+    let told = told.await;
+    cancel.cancel();
+    for task in tasks {
+        task.await?;
+    }
+    let (seen, parked) = told?;
+    in_order("what was handled", &seen, 2 * (STREAMS - 1))?;
+    let parked: Vec<_> = parked.iter().map(|row| (text(row, "stream").to_owned(), number(&row["version"]))).collect();
+    assert_eq!(parked, [(bad.to_string(), 1), (bad.to_string(), 2)]);
+    assert!(together.load(Ordering::SeqCst) > 1, "nothing was handled together");
+    Ok(())
 }

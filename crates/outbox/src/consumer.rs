@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::delivery::Subscription;
 use crate::parking;
-use crate::{PUBLISHED, delivery};
+use crate::{PUBLISHED, delivery, inbox};
 
 const SHARDS: i16 = 8;
 const BATCH: i32 = 200;
@@ -25,6 +25,8 @@ const FIRST: Duration = Duration::from_millis(5);
 const LEASE_RENEWAL: Duration = Duration::from_millis(1500);
 /// Streams of one batch that are handled at the same time.
 const CONCURRENCY: usize = 8;
+/// Most events of one transaction; larger ones gain nothing (`data.md` 0.2).
+const TOGETHER: usize = 50;
 
 /// Tails the bus for one subscriber and applies its handlers.
 #[derive(Debug)]
@@ -160,7 +162,8 @@ impl Consumer {
         }
     }
 
-    /// Handles one batch: streams beside each other, events of a stream one after the other, then one acknowledgement.
+    /// Handles one batch: what is handled together first, then streams beside each other, events of a stream one after the
+    /// other; then one acknowledgement.
     async fn step(&self) -> Result<usize, pg::Error> {
         let batch = self.poll().await?;
         let mut positions: BTreeMap<i16, (String, i64, i64)> = BTreeMap::new();
@@ -175,18 +178,9 @@ impl Consumer {
         if positions.is_empty() {
             return Ok(0);
         }
-        let outcomes: Vec<Result<(), pg::Error>> = futures::stream::iter(streams.into_values())
-            .map(|events| async move {
-                for event in events {
-                    delivery_of(&self.pg, &self.subscription, event).await?;
-                }
-                Ok(())
-            })
-            .buffer_unordered(CONCURRENCY)
-            .collect()
-            .await;
-        // A failure here means that not even parking worked: nothing is acknowledged, the batch comes again.
-        outcomes.into_iter().collect::<Result<Vec<()>, _>>()?;
+        let sets = heads(&self.subscription, &mut streams);
+        beside(sets.into_iter().map(|events| together(&self.pg, &self.subscription, events))).await?;
+        beside(streams.into_values().map(|events| in_turn(&self.pg, &self.subscription, events))).await?;
         self.acknowledge(positions).await?;
         Ok(seen)
     }
@@ -215,13 +209,52 @@ impl Consumer {
     }
 }
 
+/// Takes from each stream its first event if those of its type are handled together, and puts them together.
+fn heads(subscription: &Subscription, streams: &mut BTreeMap<(Uuid, Uuid), Vec<Event>>) -> Vec<Vec<Event>> {
+    let mut sets: BTreeMap<(Uuid, String), Vec<Event>> = BTreeMap::new();
+    for ((tenant, _), events) in streams {
+        if events.iter().next().is_some_and(|first| subscription.gathers(&first.r#type)) {
+            let head = events.remove(0);
+            sets.entry((*tenant, head.r#type.clone())).or_default().push(head);
+        }
+    }
+    sets.into_values().flat_map(|set| set.chunks(TOGETHER).map(<[Event]>::to_vec).collect::<Vec<_>>()).collect()
+}
+
+/// Does some of it at the same time. A failure means that not even parking worked: nothing is acknowledged, the batch
+/// comes again.
+async fn beside(works: impl Iterator<Item = impl Future<Output = Result<(), pg::Error>>>) -> Result<(), pg::Error> {
+    let outcomes: Vec<_> = futures::stream::iter(works).buffer_unordered(CONCURRENCY).collect().await;
+    outcomes.into_iter().collect()
+}
+
+/// Handles events in one transaction, or when that fails one after the other, so that a bad one stops no other.
+async fn together(pg: &Pg, subscription: &Arc<Subscription>, events: Vec<Event>) -> Result<(), pg::Error> {
+    if events.len() > 1 {
+        match inbox::apply(pg, subscription, events.clone()).await {
+            Ok(()) => return Ok(()),
+            Err(error) => {
+                tracing::warn!(consumer = subscription.consumer, %error, events = events.len(), "handled one by one");
+            }
+        }
+    }
+    in_turn(pg, subscription, events).await
+}
+
+async fn in_turn(pg: &Pg, subscription: &Arc<Subscription>, events: Vec<Event>) -> Result<(), pg::Error> {
+    for event in events {
+        delivery_of(pg, subscription, event).await?;
+    }
+    Ok(())
+}
+
 /// Runs the handler of one event, a few times if need be; parks the event when that does not help.
 async fn delivery_of(pg: &Pg, subscription: &Arc<Subscription>, event: Event) -> Result<(), pg::Error> {
     const PAUSES: [Duration; 4] =
         [Duration::from_millis(10), Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(600)];
     let mut tries = PAUSES.iter();
     loop {
-        match parking::apply(pg, subscription, &event).await {
+        match inbox::apply(pg, subscription, vec![event.clone()]).await {
             Ok(()) => return Ok(()),
             Err(error) => {
                 let Some(pause) = tries.next() else {

@@ -7,8 +7,30 @@ use futures::future::BoxFuture;
 use pg::Conn;
 use uuid::Uuid;
 
-pub(crate) type Handler =
-    Arc<dyn for<'c> Fn(&'c mut Conn, Arc<Delivery>) -> BoxFuture<'c, Result<(), pg::Error>> + Send + Sync>;
+type Handled<'c> = BoxFuture<'c, Result<(), pg::Error>>;
+
+/// What is done with events of a type.
+#[derive(Clone)]
+pub(crate) enum Handler {
+    /// With each by itself.
+    One(Arc<dyn for<'c> Fn(&'c mut Conn, Arc<Delivery>) -> Handled<'c> + Send + Sync>),
+    /// With those of one tenant that came together.
+    All(Arc<dyn for<'c> Fn(&'c mut Conn, Vec<Arc<Delivery>>) -> Handled<'c> + Send + Sync>),
+}
+
+impl Handler {
+    pub(crate) async fn run(&self, conn: &mut Conn, deliveries: Vec<Arc<Delivery>>) -> Result<(), pg::Error> {
+        match self {
+            Self::All(handle) => handle(conn, deliveries).await,
+            Self::One(handle) => {
+                for delivery in deliveries {
+                    handle(conn, delivery).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
 
 /// An event on its way into a handler.
 #[derive(Debug)]
@@ -55,10 +77,27 @@ impl Subscription {
     #[must_use]
     pub fn on<F>(mut self, type_name: &'static str, handler: F) -> Self
     where
-        F: for<'c> Fn(&'c mut Conn, Arc<Delivery>) -> BoxFuture<'c, Result<(), pg::Error>> + Send + Sync + 'static,
+        F: for<'c> Fn(&'c mut Conn, Arc<Delivery>) -> Handled<'c> + Send + Sync + 'static,
     {
-        self.handlers.insert(type_name, Arc::new(handler));
+        self.handlers.insert(type_name, Handler::One(Arc::new(handler)));
         self
+    }
+
+    /// Adds a handler that takes those events of a type that came together, all of one tenant, none twice, of one stream
+    /// at most one; an event that came alone is a set of one. When it fails, the events are handed to it one by one. What
+    /// it locks it must lock in an order, for others lock many rows as well.
+    #[must_use]
+    pub fn on_all<F>(mut self, type_name: &'static str, handler: F) -> Self
+    where
+        F: for<'c> Fn(&'c mut Conn, Vec<Arc<Delivery>>) -> Handled<'c> + Send + Sync + 'static,
+    {
+        self.handlers.insert(type_name, Handler::All(Arc::new(handler)));
+        self
+    }
+
+    /// Whether events of a type are handled together.
+    pub(crate) fn gathers(&self, type_name: &str) -> bool {
+        matches!(self.handlers.get(type_name), Some(Handler::All(_)))
     }
 
     pub(crate) fn types(&self) -> Vec<String> {

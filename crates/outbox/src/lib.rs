@@ -8,6 +8,7 @@
 
 mod consumer;
 mod delivery;
+mod inbox;
 mod parking;
 mod relay;
 
@@ -23,6 +24,6 @@ static PUBLISHED: std::sync::LazyLock<tokio::sync::watch::Sender<u64>> =
 /// the machine, the longer the pause; longest while people wait.
 fn rest(worked: std::time::Duration) -> std::time::Duration {
     let most = std::time::Duration::from_millis(100);
-    let least = if ctx::foreground::is_busy() { most } else { std::time::Duration::from_millis(15) };
+    let least = if ctx::foreground::is_busy() { most } else { std::time::Duration::from_millis(30) };
     (worked * 4).clamp(least, most)
 }

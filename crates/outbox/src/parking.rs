@@ -9,48 +9,13 @@ use fault::Fault;
 use futures::FutureExt;
 use ids::TenantId;
 use pg::{Conn, Pg};
-use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::consumer::Event;
 use crate::delivery::Subscription;
 
-diesel::define_sql_function! {
-    /// 0: seen before; 1: fresh; 2: the key is parked.
-    fn inbox_claim(tenant: SqlUuid, consumer: Text, stream: SqlUuid, event: SqlUuid) -> Integer;
-}
-
 /// Tries after which a parked event is a dead letter (about 17 minutes in all).
 const ATTEMPTS: i32 = 10;
-const SEEN: i32 = 0;
-const FRESH: i32 = 1;
-
-/// Runs an event's handler and remembers the event, in one transaction.
-pub(crate) async fn apply(pg: &Pg, subscription: &Arc<Subscription>, event: &Event) -> Result<(), pg::Error> {
-    let Some(handler) = subscription.handlers.get(event.r#type.as_str()).cloned() else { return Ok(()) };
-    let consumer = subscription.consumer;
-    let mut delivery = event.delivery(consumer);
-    let span = tracing::info_span!("handle event", consumer, r#type = event.r#type, event_id = %event.event_id,
-        tenant = %delivery.ctx.tenant, correlation_id = delivery.ctx.cause.correlation_id,
-        trace_id = tracing::field::Empty);
-    let cause = &mut delivery.ctx.cause;
-    cause.traceparent = Some(telemetry::trace::adopt(&span, cause.traceparent.as_deref(), &cause.correlation_id));
-    let delivery = Arc::new(delivery);
-    let behind = event.clone();
-    let handled = pg.tx("outbox.handle", TenantId::from_uuid(event.tenant_id), move |conn: &mut Conn| {
-        let (handler, delivery, event) = (Arc::clone(&handler), Arc::clone(&delivery), behind.clone());
-        async move {
-            let claim = inbox_claim(event.tenant_id, consumer, event.stream_id, event.event_id);
-            match diesel::select(claim).get_result::<i32>(conn).await? {
-                SEEN => Ok(()),
-                FRESH => handler(conn, delivery).await,
-                _ => insert(conn, consumer, &event, "an earlier event of the same key is parked").await,
-            }
-        }
-        .boxed()
-    });
-    handled.instrument(span).await
-}
 
 /// Puts an event aside; later events of its key will queue behind it.
 pub(crate) async fn park(pg: &Pg, subscription: &Arc<Subscription>, event: Event, why: &str) -> Result<(), pg::Error> {
@@ -62,7 +27,8 @@ pub(crate) async fn park(pg: &Pg, subscription: &Arc<Subscription>, event: Event
     .await
 }
 
-async fn insert(conn: &mut Conn, consumer: &str, event: &Event, why: &str) -> Result<(), pg::Error> {
+/// The same inside a transaction.
+pub(crate) async fn insert(conn: &mut Conn, consumer: &str, event: &Event, why: &str) -> Result<(), pg::Error> {
     diesel::sql_query(
         "INSERT INTO parked (tenant_id, consumer, stream_id, version, event_id, type, payload, meta, occurred_at, \
          last_error, next_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, now(), $9, now() + interval '1 s') \
@@ -167,7 +133,7 @@ async fn retry_head(
             let Some(handler) = subscription.handlers.get(event.r#type.as_str()).cloned() else {
                 return Err(Fault::internal("a parked event has no handler any more").into());
             };
-            handler(conn, Arc::new(event.delivery(consumer))).await?;
+            handler.run(conn, vec![Arc::new(event.delivery(consumer))]).await?;
             diesel::sql_query(
                 "WITH seen AS (INSERT INTO inbox (tenant_id, consumer, event_id) VALUES ($1, $2, $4) \
                  ON CONFLICT DO NOTHING) DELETE FROM parked \

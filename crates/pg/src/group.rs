@@ -1,6 +1,8 @@
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use fault::Fault;
 use futures::future::BoxFuture;
@@ -12,15 +14,21 @@ type Flush<K, I, O> = dyn Fn(K, Vec<I>) -> BoxFuture<'static, Vec<Result<O, Faul
 
 /// Makes one transaction of what arrives while the one before is being committed.
 ///
-/// Per key (a tenant, a shard) one flush runs at a time; what is submitted meanwhile is the next batch. Nobody waits
-/// for a timer: alone, an item is flushed at once; under load batches grow by themselves, and rows that every item
-/// touches (a counter, a hot SKU) are locked once per batch.
+/// Per key (a tenant, a shard) one flush runs at a time; what is submitted meanwhile is the next batch. Alone, an item
+/// is flushed at once; under load batches grow by themselves, and rows that every item touches (a counter, a hot SKU)
+/// are locked once per batch. What one batch set free comes back as a burst, so after a batch of several the next one
+/// gathers for a moment: without that, every burst was two batches, its first item and the rest.
 pub struct GroupCommit<K, I, O> {
     shared: Arc<Shared<K, I, O>>,
 }
 
+/// How long a batch gathers when several came together before.
+const GATHER: Duration = Duration::from_millis(2);
+
 struct Shared<K, I, O> {
     max: usize,
+    /// Whether the last batch had several items.
+    crowded: AtomicBool,
     flush: Box<Flush<K, I, O>>,
     queues: Mutex<HashMap<K, Queue<I, O>>>,
 }
@@ -48,7 +56,8 @@ where
     where
         F: Fn(K, Vec<I>) -> BoxFuture<'static, Vec<Result<O, Fault>>> + Send + Sync + 'static,
     {
-        let shared = Shared { max, flush: Box::new(flush), queues: Mutex::new(HashMap::new()) };
+        let queues = Mutex::new(HashMap::new());
+        let shared = Shared { max, crowded: AtomicBool::new(false), flush: Box::new(flush), queues };
         Self { shared: Arc::new(shared) }
     }
 
@@ -81,6 +90,13 @@ where
     }
 }
 
+impl<K: Eq + Hash, I, O> Shared<K, I, O> {
+    fn gathers(&self, key: &K) -> bool {
+        let queues = self.queues.lock().expect("no flush panics while it holds the queues");
+        self.crowded.load(Ordering::Relaxed) && queues.get(key).is_some_and(|queue| queue.len() < self.max)
+    }
+}
+
 /// Flushes a key's queue until it stays empty; the entry in the map is the mark that somebody leads.
 async fn lead<K, I, O>(shared: Arc<Shared<K, I, O>>, key: K)
 where
@@ -89,6 +105,9 @@ where
     O: Send + 'static,
 {
     loop {
+        if shared.gathers(&key) {
+            tokio::time::sleep(GATHER).await;
+        }
         let batch: Vec<(I, Waiter<O>)> = {
             let mut queues = shared.queues.lock().expect("no flush panics while it holds the queues");
             let Some(queue) = queues.get_mut(&key) else { return };
@@ -99,6 +118,7 @@ where
             let take = queue.len().min(shared.max);
             queue.drain(..take).collect()
         };
+        shared.crowded.store(batch.len() > 1, Ordering::Relaxed);
         let (items, waiters): (Vec<I>, Vec<Waiter<O>>) = batch.into_iter().unzip();
         // A panic in a flush must not leave the key without a leader for ever.
         let answers = match tokio::spawn((shared.flush)(key.clone(), items)).await {
@@ -117,7 +137,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use futures::FutureExt;
 

@@ -34,6 +34,10 @@ diesel::define_sql_function! {
 
 /// Sagas one process drives at the same time.
 const IN_FLIGHT: usize = 256;
+/// Seats that are filled together when all are taken, and how long they may wait for each other: asking what is due costs
+/// as much for one as for many.
+const REFILL: usize = 32;
+const REFILL_WAIT: Duration = Duration::from_millis(100);
 const IDLE: Duration = Duration::from_millis(250);
 const CALM: Duration = Duration::from_millis(4);
 /// While many callers wait for an answer of this process: so many new sagas in so much time.
@@ -139,14 +143,17 @@ impl Engine {
 
     /// Starts driving what is due and fits; how many that were.
     async fn claim(&self) -> Result<usize, pg::Error> {
+        if self.inner.room.available_permits() < REFILL {
+            // Some end soon; wait for their seats instead of asking the database again.
+            let seats = u32::try_from(REFILL).unwrap_or(u32::MAX);
+            drop(tokio::time::timeout(REFILL_WAIT, self.inner.room.acquire_many(seats)).await);
+        }
         let mut room = self.inner.room.available_permits();
         if ctx::foreground::is_busy() {
             tokio::time::sleep(ASIDE).await;
             room = room.min(ASIDE_MOST);
         }
         if room == 0 {
-            // Somebody ends soon; wait for a seat instead of asking the database again.
-            drop(self.inner.room.acquire().await);
             return Ok(1);
         }
         let due = self.inner.due(room).await?;

@@ -22,5 +22,5 @@ pub use engine::Engine;
 pub use monitor::{Announce, Monitor, Stuck};
 pub use operate::{Decided, Decision, FORCED, Intervention, Record, not_found, operate};
 pub use standing::{Standing, standing};
-pub use start::{request_undo, start, wake};
+pub use start::{request_undo, start, wake, wake_all};
 pub use view::{Filter, LogEntry, View, list, view};

@@ -1,5 +1,5 @@
 use ctx::Ctx;
-use diesel::sql_types::{Integer, Jsonb, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, Integer, Jsonb, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use ids::TenantId;
 use pg::Conn;
@@ -13,8 +13,8 @@ diesel::define_sql_function! {
     fn saga_start(tenant: SqlUuid, saga: SqlUuid, kind: Text, rev: Integer, state: Jsonb, cause: Jsonb) -> Bool;
 }
 diesel::define_sql_function! {
-    /// Makes a saga look again.
-    fn saga_wake(tenant: SqlUuid, saga: SqlUuid, until: Nullable<Integer>, undo_reason: Nullable<Text>) -> Bool;
+    /// Makes sagas look again; how many of them heard it.
+    fn saga_wake(tenant: SqlUuid, sagas: Array<SqlUuid>, until: Nullable<Integer>, undo_reason: Nullable<Text>) -> Integer;
 }
 
 /// Starts a saga in the caller's transaction; false when it exists already.
@@ -41,7 +41,15 @@ pub async fn start(
 /// # Errors
 /// [`pg::Error::Db`].
 pub async fn wake(conn: &mut Conn, tenant: TenantId, saga_id: Uuid, step: i16) -> Result<bool, pg::Error> {
-    let query = saga_wake(tenant.uuid(), saga_id, Some(i32::from(step)), None::<String>);
+    Ok(wake_all(conn, tenant, vec![saga_id], step).await? > 0)
+}
+
+/// [`wake`] for many sagas that wait at the same step; how many of them heard it.
+///
+/// # Errors
+/// [`pg::Error::Db`].
+pub async fn wake_all(conn: &mut Conn, tenant: TenantId, sagas: Vec<Uuid>, step: i16) -> Result<i32, pg::Error> {
+    let query = saga_wake(tenant.uuid(), sagas, Some(i32::from(step)), None::<String>);
     Ok(diesel::select(query).get_result(conn).await?)
 }
 
@@ -50,6 +58,6 @@ pub async fn wake(conn: &mut Conn, tenant: TenantId, saga_id: Uuid, step: i16) -
 /// # Errors
 /// [`pg::Error::Db`].
 pub async fn request_undo(conn: &mut Conn, tenant: TenantId, saga_id: Uuid, reason: &str) -> Result<bool, pg::Error> {
-    let query = saga_wake(tenant.uuid(), saga_id, None::<i32>, Some(reason));
-    Ok(diesel::select(query).get_result(conn).await?)
+    let query = saga_wake(tenant.uuid(), vec![saga_id], None::<i32>, Some(reason));
+    Ok(diesel::select(query).get_result::<i32>(conn).await? > 0)
 }

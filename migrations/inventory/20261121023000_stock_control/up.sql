@@ -220,14 +220,27 @@ BEGIN
           FROM products p WHERE p.tenant_id = p_tenant AND p.sku = p_sku AND p.active);
 END $$;
 
--- Binds the units of a warehouse to a fulfillment; which state the reservation is in then is p_state.
-CREATE FUNCTION reservation_allocate(p_tenant uuid, p_order uuid, p_warehouse text, p_fulfillment uuid, p_state smallint)
-RETURNS void LANGUAGE plpgsql AS $$
+-- Units of a warehouse that a fulfillment works on, and what their locked reservation becomes.
+CREATE TYPE bound AS (
+  order_id uuid, reservation uuid, version int, state smallint, warehouse text, fulfillment uuid, payload text, meta jsonb
+);
+
+-- Binds units to fulfillments, in order.
+CREATE FUNCTION reservations_allocate(p_tenant uuid, p_items jsonb, p_type text, p_topic text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  items bound[] := ARRAY(SELECT i FROM jsonb_populate_recordset(NULL::bound, p_items) AS i);
 BEGIN
-  UPDATE allocations SET fulfillment_id = p_fulfillment
-    WHERE tenant_id = p_tenant AND order_id = p_order AND warehouse = p_warehouse;
-  UPDATE reservations SET state = p_state, version = version + 1, updated_at = now()
-    WHERE tenant_id = p_tenant AND order_id = p_order;
+  UPDATE allocations a SET fulfillment_id = f.fulfillment
+    FROM (SELECT o.at, i.fulfillment FROM unnest(items) AS i CROSS JOIN LATERAL (
+      SELECT ctid AS at FROM allocations WHERE tenant_id = p_tenant AND order_id = i.order_id AND warehouse = i.warehouse OFFSET 0) o) f
+    WHERE a.ctid = f.at;
+  UPDATE reservations r SET state = l.state, version = l.version, updated_at = now()
+    FROM (SELECT o.at, i.state, i.version FROM (SELECT DISTINCT ON (order_id) * FROM unnest(items) ORDER BY order_id, version DESC) i
+      CROSS JOIN LATERAL (SELECT ctid AS at FROM reservations WHERE tenant_id = p_tenant AND order_id = i.order_id LIMIT 1) o) l
+    WHERE r.ctid = l.at;
+  PERFORM append_each(p_tenant, array_agg(i.reservation ORDER BY i.n), array_agg(i.version - 1 ORDER BY i.n), p_type, p_topic,
+      array_agg(decode(i.payload, 'base64') ORDER BY i.n), array_agg(i.meta ORDER BY i.n))
+    FROM unnest(items) WITH ORDINALITY AS i (order_id, reservation, version, state, warehouse, fulfillment, payload, meta, n);
 END $$;
 
 -- Lets a hold end later.

@@ -54,14 +54,19 @@ CREATE FUNCTION message_json(m messages) RETURNS jsonb LANGUAGE sql STABLE AS $$
     'created_at', m.created_at, 'sent_at', m.sent_at);
 $$;
 
--- Inside the transaction of the event that asks for it; false when the customer is told of that already.
-CREATE FUNCTION message_create(p_tenant uuid, p_id uuid, p_kind smallint, p_cause uuid, p_order uuid, p_customer uuid,
-                               p_facts jsonb, p_trace jsonb, p_at timestamptz) RETURNS boolean LANGUAGE plpgsql AS $$
+-- Inside the transaction of the events that ask for them; the kinds of those that are new, for of some the customer is
+-- told already.
+CREATE FUNCTION messages_create(p_tenant uuid, p_items jsonb) RETURNS smallint[] LANGUAGE plpgsql AS $$
+DECLARE
+  kinds smallint[];
 BEGIN
-  INSERT INTO messages (tenant_id, message_id, kind, channel, cause_id, order_id, customer_id, facts, trace, due_at, created_at)
-    VALUES (p_tenant, p_id, p_kind, 1, p_cause, p_order, p_customer, p_facts, p_trace, now(), p_at)
-    ON CONFLICT ON CONSTRAINT one_per_cause DO NOTHING;
-  RETURN FOUND;
+  WITH new AS (
+    INSERT INTO messages (tenant_id, message_id, kind, channel, cause_id, order_id, customer_id, facts, trace, due_at, created_at)
+      SELECT p_tenant, i.message_id, i.kind, 1, i.cause_id, i.order_id, i.customer_id, i.facts, i.trace, now(), i.created_at
+      FROM jsonb_populate_recordset(NULL::messages, p_items) AS i
+      ON CONFLICT ON CONSTRAINT one_per_cause DO NOTHING RETURNING kind
+  ) SELECT coalesce(array_agg(kind), '{}') INTO kinds FROM new;
+  RETURN kinds;
 END $$;
 
 -- Messages that are due, the longest first; for the worker role: [[tenant, message], ...].

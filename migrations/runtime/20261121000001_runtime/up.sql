@@ -353,16 +353,23 @@ BEGIN
   RETURN FOUND;
 END $$;
 
--- Makes a saga look again: now if it waits, at its next stop if it is busy; not if it has got beyond the step. A reason
--- asks it to undo itself.
-CREATE FUNCTION saga_wake(p_tenant uuid, p_saga uuid, p_until int, p_undo_reason text) RETURNS boolean LANGUAGE plpgsql AS $$
+-- Makes sagas look again: now if they wait, at their next stop if they are busy; not if they have got beyond the step. A
+-- reason asks them to undo themselves. How many heard it.
+CREATE FUNCTION saga_wake(p_tenant uuid, p_sagas uuid[], p_until int, p_undo_reason text) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+  found tid[];
 BEGIN
-  UPDATE sagas SET signals = signals + 1, undo_reason = coalesce(undo_reason, p_undo_reason),
-    wake_at = CASE WHEN status = 'waiting' OR p_undo_reason IS NOT NULL THEN now() ELSE wake_at END
-    -- Hidden in an expression: the index of due sagas must look useless here, it is full of dead entries.
-    WHERE tenant_id = p_tenant AND saga_id = p_saga AND (status || '') IN ('running', 'waiting')
-      AND (p_until IS NULL OR step <= p_until);
-  RETURN FOUND;
+  -- Locked in the order of saga_advance, or the two of them wait for each other.
+  found := ARRAY(SELECT s.at FROM (SELECT DISTINCT id FROM unnest(p_sagas) AS w (id) ORDER BY id) w CROSS JOIN LATERAL (
+    SELECT s.ctid AS at FROM sagas s WHERE s.tenant_id = p_tenant AND s.saga_id = w.id
+      -- Hidden in an expression: the index of due sagas must look useless here, it is full of dead entries.
+      AND (s.status || '') IN ('running', 'waiting') AND (p_until IS NULL OR s.step <= p_until) LIMIT 1 FOR UPDATE) s);
+  IF cardinality(found) > 0 THEN
+    UPDATE sagas SET signals = signals + 1, undo_reason = coalesce(undo_reason, p_undo_reason),
+      wake_at = CASE WHEN status = 'waiting' OR p_undo_reason IS NOT NULL THEN now() ELSE wake_at END
+      WHERE ctid = ANY (found);
+  END IF;
+  RETURN cardinality(found);
 END $$;
 
 -- Which sagas are due on the shards that a worker holds; [[tenant, saga], ...].
@@ -407,7 +414,8 @@ BEGIN
     SELECT i.ordinality AS n, i.saga, i.seq, i.step, i.phase, i.status, i.attempts, i.delay_ms, i.state, i.signals,
       i.undo_reason, i.meta, i.stream, i.expected, i.types, i.topics, i.payloads, i.doc, i.log_step, i.log_phase,
       i.log_outcome, i.log_detail, row_number() OVER (PARTITION BY i.stream ORDER BY i.ordinality) AS turn, s.*
-    FROM jsonb_populate_recordset(NULL::saga_move, p_items) WITH ORDINALITY AS i
+    -- Locked by their ids, as saga_wake does.
+    FROM (SELECT * FROM jsonb_populate_recordset(NULL::saga_move, p_items) WITH ORDINALITY ORDER BY saga) AS i
     CROSS JOIN LATERAL (SELECT s.ctid, s.signals AS had_signals, s.phase AS had_phase, s.undo_reason AS had_reason FROM sagas s
       WHERE s.tenant_id = p_tenant AND s.saga_id = i.saga AND s.seq = i.seq LIMIT 1 FOR UPDATE) s) h;
   IF EXISTS (SELECT FROM unnest(moves) AS m WHERE m.stream IS NOT NULL) THEN
@@ -467,17 +475,27 @@ BEGIN
   RETURN FOUND;
 END $$;
 
--- 0: seen before; 1: fresh; 2: an earlier event of the same key is parked, this one must queue behind it.
-CREATE FUNCTION inbox_claim(p_tenant uuid, p_consumer text, p_stream uuid, p_event uuid) RETURNS int
+-- Remembers events, in order: 0 seen before; 1 fresh; 2 an earlier event of the same key is parked, this one must queue
+-- behind it and is not remembered.
+CREATE FUNCTION inbox_claim(p_tenant uuid, p_consumer text, p_streams uuid[], p_events uuid[]) RETURNS int[]
 LANGUAGE plpgsql AS $$
+DECLARE
+  behind uuid[];
+  claims int[];
 BEGIN
   -- The cursor moves in a later commit that waits for the disk: what a crash takes from this transaction comes again.
   PERFORM set_config('synchronous_commit', 'off', true);
-  IF EXISTS (SELECT FROM parked WHERE tenant_id = p_tenant AND consumer = p_consumer AND stream_id = p_stream) THEN
-    RETURN 2;
-  END IF;
-  INSERT INTO inbox (tenant_id, consumer, event_id) VALUES (p_tenant, p_consumer, p_event) ON CONFLICT DO NOTHING;
-  RETURN CASE WHEN FOUND THEN 1 ELSE 0 END;
+  behind := ARRAY(SELECT s.stream FROM unnest(p_streams) AS s (stream) CROSS JOIN LATERAL (
+    SELECT FROM parked WHERE tenant_id = p_tenant AND consumer = p_consumer AND stream_id = s.stream LIMIT 1) p);
+  WITH fresh AS (
+    -- Sorted, for two processes may hold the same events for a moment.
+    INSERT INTO inbox (tenant_id, consumer, event_id)
+      SELECT p_tenant, p_consumer, e.event FROM unnest(p_streams, p_events) AS e (stream, event)
+      WHERE NOT e.stream = ANY (behind) ORDER BY e.event
+      ON CONFLICT DO NOTHING RETURNING event_id
+  ) SELECT array_agg(CASE WHEN e.stream = ANY (behind) THEN 2 WHEN f.event_id IS NULL THEN 0 ELSE 1 END ORDER BY e.n) INTO claims
+    FROM unnest(p_streams, p_events) WITH ORDINALITY AS e (stream, event, n) LEFT JOIN fresh f ON f.event_id = e.event;
+  RETURN claims;
 END $$;
 
 -- Worker duties on tables without a tenant, and the housekeeping of what has a life time.

@@ -29,7 +29,7 @@ pub use control::{
     Comparison, Issue, add_issue, add_snapshot, compare, correct, decide_issue, issue_page, locked_issue,
     newest_snapshot,
 };
-pub use desk::{allocate, extend, reservation_page, resize, revision};
+pub use desk::{Bound, allocate, extend, reservation_page, resize, revision};
 pub use levels::{
     Change, Movement, Stock, StockLevel, adjust, movement_page, rebuild, set_safety, stock, stock_page, stocks,
     transfer, write_off,

@@ -1,10 +1,13 @@
 //! What we do when others have done something: the table of events and the messages they cause (NOT-01).
 
+use std::sync::Arc;
+
 use contract::Event;
 use contract::common::v1::Money;
 use contract::order::v1::{LineQuantity, OrderCancelled, OrderConfirmed, OrderDelivered, OrderRefunded, OrderShipped};
 use fault::Fault;
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use ids::{IdError, OrderId, ShipmentId};
 use outbox::{Delivery, Subscription};
 use pg::Conn;
@@ -13,83 +16,94 @@ use uuid::Uuid;
 use crate::model::{Amount, Facts, Kind, Parcel};
 use crate::store::{self, New};
 
+/// What a customer is told of an event, if anything.
+type About = Result<Option<New>, Fault>;
+
 /// Each event that customers hear of; nothing else of the bus is looked at.
 pub(crate) fn subscription() -> Subscription {
     Subscription::new("notification")
-        .on(OrderConfirmed::TYPE, |conn, delivery| async move { confirmed(conn, &delivery).await }.boxed())
-        .on(OrderShipped::TYPE, |conn, delivery| async move { shipped(conn, &delivery).await }.boxed())
-        .on(OrderDelivered::TYPE, |conn, delivery| async move { delivered(conn, &delivery).await }.boxed())
-        .on(OrderCancelled::TYPE, |conn, delivery| async move { cancelled(conn, &delivery).await }.boxed())
-        .on(OrderRefunded::TYPE, |conn, delivery| async move { refunded(conn, &delivery).await }.boxed())
+        .on_all(OrderConfirmed::TYPE, |conn, deliveries| tell(conn, deliveries, confirmed))
+        .on_all(OrderShipped::TYPE, |conn, deliveries| tell(conn, deliveries, shipped))
+        .on_all(OrderDelivered::TYPE, |conn, deliveries| tell(conn, deliveries, delivered))
+        .on_all(OrderCancelled::TYPE, |conn, deliveries| tell(conn, deliveries, cancelled))
+        .on_all(OrderRefunded::TYPE, |conn, deliveries| tell(conn, deliveries, refunded))
 }
 
 /// Once for each order, however often it is confirmed (ORD-33).
-pub(crate) async fn confirmed(conn: &mut Conn, delivery: &Delivery) -> Result<(), pg::Error> {
+pub(crate) fn confirmed(delivery: &Delivery) -> About {
     let event: OrderConfirmed = delivery.decode()?;
     let order = order_id(&event.order_id)?;
     let facts = Facts::default();
-    tell(conn, delivery, Kind::OrderConfirmation, order.uuid(), order, &event.customer_id, facts).await
+    about(Kind::OrderConfirmation, order.uuid(), order, &event.customer_id, facts)
 }
 
 /// Once for each parcel; of a service nothing is sent.
-pub(crate) async fn shipped(conn: &mut Conn, delivery: &Delivery) -> Result<(), pg::Error> {
+pub(crate) fn shipped(delivery: &Delivery) -> About {
     let event: OrderShipped = delivery.decode()?;
-    let Some(shipment) = event.shipment else { return Ok(()) };
+    let Some(shipment) = event.shipment else { return Ok(None) };
     let order = order_id(&event.order_id)?;
     let cause = shipment_id(&shipment.shipment_id)?;
     let parcel =
         Parcel { carrier: shipment.carrier, tracking_number: shipment.tracking_number, lines: lines(&event.lines) };
     let facts = Facts { parcel: Some(parcel), ..Facts::default() };
-    tell(conn, delivery, Kind::ShipmentTracking, cause.uuid(), order, &event.customer_id, facts).await
+    about(Kind::ShipmentTracking, cause.uuid(), order, &event.customer_id, facts)
 }
 
 /// Once for each parcel; a service that was given does not arrive.
-pub(crate) async fn delivered(conn: &mut Conn, delivery: &Delivery) -> Result<(), pg::Error> {
+pub(crate) fn delivered(delivery: &Delivery) -> About {
     let event: OrderDelivered = delivery.decode()?;
     if event.shipment_id.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let order = order_id(&event.order_id)?;
     let cause = shipment_id(&event.shipment_id)?;
     let parcel = Parcel { lines: lines(&event.lines), ..Parcel::default() };
     let facts = Facts { parcel: Some(parcel), ..Facts::default() };
-    tell(conn, delivery, Kind::Delivery, cause.uuid(), order, &event.customer_id, facts).await
+    about(Kind::Delivery, cause.uuid(), order, &event.customer_id, facts)
 }
 
 /// Once for each order; nobody is told of a draft that is thrown away.
-pub(crate) async fn cancelled(conn: &mut Conn, delivery: &Delivery) -> Result<(), pg::Error> {
+pub(crate) fn cancelled(delivery: &Delivery) -> About {
     let event: OrderCancelled = delivery.decode()?;
     if event.draft {
-        return Ok(());
+        return Ok(None);
     }
     let order = order_id(&event.order_id)?;
     let facts = Facts::default();
-    tell(conn, delivery, Kind::Cancellation, order.uuid(), order, &event.customer_id, facts).await
+    about(Kind::Cancellation, order.uuid(), order, &event.customer_id, facts)
 }
 
 /// Once for each refund, which has an event of its own.
-pub(crate) async fn refunded(conn: &mut Conn, delivery: &Delivery) -> Result<(), pg::Error> {
+pub(crate) fn refunded(delivery: &Delivery) -> About {
     let event: OrderRefunded = delivery.decode()?;
     let order = order_id(&event.order_id)?;
     let facts = Facts { refunded: event.refunded.map(amount), ..Facts::default() };
-    tell(conn, delivery, Kind::Refund, delivery.event_id, order, &event.customer_id, facts).await
+    about(Kind::Refund, delivery.event_id, order, &event.customer_id, facts)
 }
 
-/// In one transaction with the inbox row.
-async fn tell(
-    conn: &mut Conn,
-    delivery: &Delivery,
-    kind: Kind,
-    cause: Uuid,
-    order: OrderId,
-    customer: &str,
-    facts: Facts,
-) -> Result<(), pg::Error> {
+fn about(kind: Kind, cause: Uuid, order: OrderId, customer: &str, facts: Facts) -> About {
     let customer = customer.parse().map_err(unreadable)?;
-    if store::create(conn, &delivery.ctx, New { kind, cause, order, customer, facts }).await? {
-        metrics::counter!("notification_messages_total", "kind" => format!("{kind:?}")).increment(1);
+    Ok(Some(New { kind, cause, order, customer, facts }))
+}
+
+/// In one transaction with the inbox rows.
+pub(crate) fn tell(
+    conn: &mut Conn,
+    deliveries: Vec<Arc<Delivery>>,
+    about: fn(&Delivery) -> About,
+) -> BoxFuture<'_, Result<(), pg::Error>> {
+    async move {
+        let Some(tenant) = deliveries.first().map(|delivery| delivery.ctx.tenant) else { return Ok(()) };
+        let mut news = Vec::with_capacity(deliveries.len());
+        for delivery in &deliveries {
+            news.extend(about(delivery)?.map(|new| (&delivery.ctx, new)));
+        }
+        for kind in store::create(conn, tenant, &news).await? {
+            metrics::counter!("notification_messages_total", "kind" => format!("{kind:?}")).increment(1);
+        }
+        Ok(())
     }
-    Ok(())
+    .boxed()
 }
 
 fn order_id(text: &str) -> Result<OrderId, Fault> {

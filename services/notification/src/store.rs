@@ -4,17 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ctx::Ctx;
-use diesel::sql_types::{
-    Array, BigInt, Binary, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid,
-};
+use diesel::sql_types::{Array, BigInt, Binary, Integer, Jsonb, Nullable, SmallInt, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use eventlog::NewEvent;
 use fault::Fault;
 use ids::{MessageId, OrderId, TenantId, UserId};
-use jiff_diesel::ToDiesel;
 use pg::{Conn, Pg};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -24,8 +21,7 @@ mod sql {
     use super::*;
 
     diesel::define_sql_function! {
-        fn message_create(tenant: SqlUuid, id: SqlUuid, kind: SmallInt, cause: SqlUuid, order: SqlUuid, customer: SqlUuid,
-            facts: Jsonb, trace: Jsonb, at: Timestamptz) -> Bool;
+        fn messages_create(tenant: SqlUuid, items: Jsonb) -> Array<SmallInt>;
     }
     diesel::define_sql_function! { fn messages_due(limit: Integer) -> Jsonb; }
     diesel::define_sql_function! { fn messages_claim(tenant: SqlUuid, ids: Array<SqlUuid>, lease_ms: BigInt) -> Jsonb; }
@@ -154,22 +150,24 @@ impl Store {
     }
 }
 
-/// Stores a message inside the transaction of the event that asks for it; false when the customer is told already.
-pub(crate) async fn create(conn: &mut Conn, ctx: &Ctx, new: New) -> Result<bool, pg::Error> {
-    let facts = serde_json::to_value(&new.facts).map_err(Fault::internal)?;
-    let trace = serde_json::to_value(&ctx.cause).map_err(Fault::internal)?;
-    let query = sql::message_create(
-        ctx.tenant.uuid(),
-        MessageId::new().uuid(),
-        new.kind as i16,
-        new.cause,
-        new.order.uuid(),
-        new.customer.uuid(),
-        facts,
-        trace,
-        ctx.now.to_diesel(),
-    );
-    Ok(diesel::select(query).get_result(conn).await?)
+/// Stores messages inside the transaction of the events that ask for them; the kinds of those that are new, for of some
+/// the customer is told already.
+pub(crate) async fn create(conn: &mut Conn, tenant: TenantId, news: &[(&Ctx, New)]) -> Result<Vec<Kind>, pg::Error> {
+    let item = |(ctx, new): &(&Ctx, New)| {
+        json!({
+            "message_id": MessageId::new().uuid(),
+            "kind": new.kind as i16,
+            "cause_id": new.cause,
+            "order_id": new.order.uuid(),
+            "customer_id": new.customer.uuid(),
+            "facts": new.facts,
+            "trace": ctx.cause,
+            "created_at": ctx.now,
+        })
+    };
+    let query = sql::messages_create(tenant.uuid(), Value::Array(news.iter().map(item).collect()));
+    let new: Vec<i16> = diesel::select(query).get_result(conn).await?;
+    Ok(new.into_iter().map(Kind::try_from).collect::<Result<_, _>>().map_err(Fault::internal)?)
 }
 
 fn millis(time: Duration) -> i64 {

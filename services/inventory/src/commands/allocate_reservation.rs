@@ -1,17 +1,18 @@
 //! Binds what is set aside to the fulfillment that works on it, and lets holds end later (INV-04).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use contract::inventory::v1::{StockAllocated, StockReservationExtended};
 use ctx::Ctx;
 use fault::Fault;
 use futures::FutureExt;
-use ids::{FulfillmentId, OrderId};
+use ids::{FulfillmentId, OrderId, TenantId};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Inventory, ended, no_reservation};
 use crate::reservation::{NotAllocated, Reservation, Step};
-use crate::store;
+use crate::store::{self, Bound};
 
 /// Units of a warehouse that a fulfillment works on.
 #[derive(Debug, Clone)]
@@ -31,14 +32,12 @@ impl Inventory {
     /// NotFound RESERVATION_NOT_FOUND; Precondition RESERVATION_NOT_CONFIRMED, RESERVATION_ENDED, NOTHING_SET_ASIDE,
     /// ALLOCATED_ELSEWHERE.
     pub async fn allocate_reservation(&self, ctx: &Ctx, allocate: AllocateReservation) -> Result<Reservation, Fault> {
-        let (context, allocate) = (ctx.clone(), Arc::new(allocate));
-        Ok(self
-            .pg
-            .tx("inventory.allocate", ctx.tenant, move |conn| {
-                let (ctx, allocate) = (context.clone(), allocate.clone());
-                async move { run(conn, &ctx, &allocate).await }.boxed()
-            })
-            .await?)
+        let asked = Arc::new([(ctx.clone(), allocate)]);
+        let bound = self.pg.tx("inventory.allocate", ctx.tenant, move |conn| {
+            let asked = Arc::clone(&asked);
+            async move { run(conn, asked[0].0.tenant, &*asked).await }.boxed()
+        });
+        bound.await?.pop().unwrap_or_else(|| Err(Fault::internal("a fulfillment got no answer")))
     }
 
     /// Lets a held reservation end so many seconds from now, never earlier than it would.
@@ -60,17 +59,41 @@ impl Inventory {
     }
 }
 
-/// Binds units to a fulfillment inside a transaction.
+/// Binds units to fulfillments inside a transaction; what each is told, in order.
 pub(crate) async fn run(
     conn: &mut pg::Conn,
-    ctx: &Ctx,
+    tenant: TenantId,
+    asked: &[(Ctx, AllocateReservation)],
+) -> Result<Vec<Result<Reservation, Fault>>, pg::Error> {
+    let orders: Vec<OrderId> = asked.iter().map(|(_, allocate)| allocate.order).collect();
+    let locked = store::lock(conn, tenant, &orders, &[]).await?;
+    let mut found: BTreeMap<OrderId, Reservation> = locked.reservations.into_iter().map(|it| (it.order, it)).collect();
+    let mut bound = Vec::with_capacity(asked.len());
+    let mut answers = Vec::with_capacity(asked.len());
+    for (ctx, allocate) in asked {
+        let answer = decide(found.get(&allocate.order), allocate);
+        if let Ok((next, Some(event))) = &answer {
+            // Two warehouses of one order come one after the other.
+            found.insert(next.order, next.clone());
+            let (warehouse, fulfillment) = (allocate.warehouse.clone(), allocate.fulfillment);
+            let (event, meta) = (store::event(event), eventlog::meta(ctx));
+            bound.push(Bound { next: next.clone(), warehouse, fulfillment, event, meta });
+        }
+        answers.push(answer.map(|(next, _)| next));
+    }
+    store::allocate(conn, tenant, &bound).await?;
+    Ok(answers)
+}
+
+/// What a reservation becomes, and the event if it changes.
+fn decide(
+    found: Option<&Reservation>,
     allocate: &AllocateReservation,
-) -> Result<Reservation, pg::Error> {
+) -> Result<(Reservation, Option<StockAllocated>), Fault> {
     let AllocateReservation { order, warehouse, fulfillment } = allocate;
-    let found = store::lock(conn, ctx.tenant, &[*order], &[]).await?.reservations.pop();
     let found = found.ok_or_else(|| no_reservation(*order))?;
-    let Some(next) = found.allocate(warehouse, *fulfillment).map_err(|why| refusal(why, &found))? else {
-        return Ok(found);
+    let Some(next) = found.allocate(warehouse, *fulfillment).map_err(|why| refusal(why, found))? else {
+        return Ok((found.clone(), None));
     };
     let event = StockAllocated {
         reservation_id: found.id.to_string(),
@@ -78,8 +101,7 @@ pub(crate) async fn run(
         warehouse: warehouse.clone(),
         fulfillment_id: fulfillment.to_string(),
     };
-    store::allocate(conn, ctx, &next, warehouse, *fulfillment, store::event(&event)).await?;
-    Ok(next)
+    Ok((next, Some(event)))
 }
 
 fn refusal(why: NotAllocated, found: &Reservation) -> Fault {

@@ -1,3 +1,5 @@
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use ctx::Ctx;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid};
@@ -13,27 +15,46 @@ use super::{Doc, decode};
 use crate::reservation::{Reservation, State};
 use crate::stock::Take;
 
-/// Binds the units of a warehouse to a fulfillment; `next` is what the locked reservation becomes.
+/// Units of a warehouse that a fulfillment works on from now on.
+#[derive(Debug)]
+pub struct Bound {
+    /// What the locked reservation becomes.
+    pub next: Reservation,
+    /// The warehouse.
+    pub warehouse: String,
+    /// The fulfillment.
+    pub fulfillment: FulfillmentId,
+    /// The event that says so.
+    pub event: NewEvent,
+    /// Who and why.
+    pub meta: Value,
+}
+
+/// Binds units to fulfillments; of one reservation in the order of its versions.
 ///
 /// # Errors
-/// Of the database.
-pub async fn allocate(
-    conn: &mut Conn,
-    ctx: &Ctx,
-    next: &Reservation,
-    warehouse: &str,
-    fulfillment: FulfillmentId,
-    event: NewEvent,
-) -> Result<(), pg::Error> {
-    sql_query("SELECT reservation_allocate($1, $2, $3, $4, $5)")
-        .bind::<SqlUuid, _>(ctx.tenant.uuid())
-        .bind::<SqlUuid, _>(next.order.uuid())
-        .bind::<Text, _>(warehouse)
-        .bind::<SqlUuid, _>(fulfillment.uuid())
-        .bind::<SmallInt, _>(next.state.code())
+/// Of the database; a reservation that was not under lock runs the transaction again.
+pub async fn allocate(conn: &mut Conn, tenant: TenantId, bound: &[Bound]) -> Result<(), pg::Error> {
+    let [Bound { event: NewEvent { type_name, topic, .. }, .. }, ..] = bound else { return Ok(()) };
+    let item = |it: &Bound| {
+        json!({
+            "order_id": it.next.order.uuid(),
+            "reservation": it.next.id.uuid(),
+            "version": it.next.version,
+            "state": it.next.state.code(),
+            "warehouse": it.warehouse,
+            "fulfillment": it.fulfillment.uuid(),
+            "payload": BASE64.encode(&it.event.payload),
+            "meta": it.meta,
+        })
+    };
+    sql_query("SELECT reservations_allocate($1, $2, $3, $4)")
+        .bind::<SqlUuid, _>(tenant.uuid())
+        .bind::<Jsonb, _>(Value::Array(bound.iter().map(item).collect()))
+        .bind::<Text, _>(*type_name)
+        .bind::<Text, _>(*topic)
         .execute(conn)
         .await?;
-    eventlog::append(conn, ctx, next.id.uuid(), next.version - 1, &[event]).await?;
     Ok(())
 }
 

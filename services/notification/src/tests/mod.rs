@@ -17,7 +17,6 @@ use contract::order::v1::{
     OrderTotals, ShipmentSummary,
 };
 use ctx::{Cause, Ctx};
-use futures::FutureExt;
 use ids::{OrderId, ShipmentId, TenantId, UserId};
 use jiff::Timestamp;
 use outbox::Delivery;
@@ -105,18 +104,15 @@ impl World {
             payload: event.encode_to_vec(),
         });
         let handled = self.pg.tx("test.deliver", case.tenant, move |conn| {
-            let delivery = Arc::clone(&delivery);
-            async move {
-                match delivery.type_name.rsplit('.').next().unwrap_or_default() {
-                    "OrderConfirmed" => handlers::confirmed(conn, &delivery).await,
-                    "OrderShipped" => handlers::shipped(conn, &delivery).await,
-                    "OrderDelivered" => handlers::delivered(conn, &delivery).await,
-                    "OrderCancelled" => handlers::cancelled(conn, &delivery).await,
-                    "OrderRefunded" => handlers::refunded(conn, &delivery).await,
-                    other => panic!("nobody listens to {other}"),
-                }
-            }
-            .boxed()
+            let about = match delivery.type_name.rsplit('.').next().unwrap_or_default() {
+                "OrderConfirmed" => handlers::confirmed,
+                "OrderShipped" => handlers::shipped,
+                "OrderDelivered" => handlers::delivered,
+                "OrderCancelled" => handlers::cancelled,
+                "OrderRefunded" => handlers::refunded,
+                other => panic!("nobody listens to {other}"),
+            };
+            handlers::tell(conn, vec![Arc::clone(&delivery)], about)
         });
         Ok(handled.await?)
     }

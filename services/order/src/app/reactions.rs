@@ -45,11 +45,11 @@ pub fn subscription(app: &App) -> Subscription {
     let (products, customers) = (catalog.clone(), catalog.clone());
     let (ending, ended, pay_again) = (Arc::new(renew.clone()), Arc::new(renew), Arc::new(pay_again));
     Subscription::new("order")
-        .on(PaymentAuthorized::TYPE, |conn, delivery| {
-            wake::<PaymentAuthorized>(conn, delivery, |event| (&event.order_id, event.round))
+        .on_all(PaymentAuthorized::TYPE, |conn, deliveries| {
+            wake::<PaymentAuthorized>(conn, deliveries, |event| (&event.order_id, event.round))
         })
-        .on(RiskReviewResolved::TYPE, |conn, delivery| {
-            wake::<RiskReviewResolved>(conn, delivery, |event| (&event.order_id, event.round))
+        .on_all(RiskReviewResolved::TYPE, |conn, deliveries| {
+            wake::<RiskReviewResolved>(conn, deliveries, |event| (&event.order_id, event.round))
         })
         .on(OrderChangeApplied::TYPE, |conn, delivery| {
             decided::<OrderChangeApplied>(conn, delivery, |event| (&event.order_id, &event.change_id))
@@ -57,8 +57,8 @@ pub fn subscription(app: &App) -> Subscription {
         .on(OrderChangeDeclined::TYPE, |conn, delivery| {
             decided::<OrderChangeDeclined>(conn, delivery, |event| (&event.order_id, &event.change_id))
         })
-        .on(PaymentDeclined::TYPE, |conn, delivery| {
-            wake::<PaymentDeclined>(conn, delivery, |event| (&event.order_id, event.round))
+        .on_all(PaymentDeclined::TYPE, |conn, deliveries| {
+            wake::<PaymentDeclined>(conn, deliveries, |event| (&event.order_id, event.round))
         })
         .on(PaymentMarkedPaid::TYPE, move |conn, delivery| marked_paid(conn, delivery, Arc::clone(&pay_again)))
         .on(AuthorizationExpiring::TYPE, move |conn, delivery| {
@@ -176,17 +176,22 @@ fn marked_paid(conn: &mut Conn, delivery: Arc<Delivery>, table: Arc<Definition>)
     .boxed()
 }
 
-/// The saga of the round looks again: what its payment step waits for may have come.
+/// The sagas of the rounds look again: what their payment steps wait for may have come.
 fn wake<E: prost::Message + Default + 'static>(
     conn: &mut Conn,
-    delivery: Arc<Delivery>,
+    deliveries: Vec<Arc<Delivery>>,
     round: fn(&E) -> (&str, i32),
 ) -> Handled<'_> {
     async move {
-        let event: E = delivery.decode()?;
-        let (order, round) = round(&event);
-        let id: OrderId = order.parse().map_err(Fault::internal)?;
-        saga::wake(conn, delivery.ctx.tenant, run_of(id, round), place_saga::AUTHORIZE).await?;
+        let Some(tenant) = deliveries.first().map(|delivery| delivery.ctx.tenant) else { return Ok(()) };
+        let run = |delivery: &Arc<Delivery>| {
+            let event: E = delivery.decode()?;
+            let (order, round) = round(&event);
+            let order: OrderId = order.parse().map_err(Fault::internal)?;
+            Ok(run_of(order, round))
+        };
+        let runs = deliveries.iter().map(run).collect::<Result<Vec<_>, Fault>>()?;
+        saga::wake_all(conn, tenant, runs, place_saga::AUTHORIZE).await?;
         Ok(())
     }
     .boxed()

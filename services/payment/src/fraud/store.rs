@@ -1,5 +1,7 @@
 //! The journal of risk and the queue of people.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use ctx::Ctx;
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Binary, Integer, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid};
@@ -10,7 +12,7 @@ use futures::FutureExt;
 use ids::{OrderId, TenantId};
 use jiff::Timestamp;
 use jiff_diesel::ToDiesel;
-use pg::{Conn, Pg};
+use pg::{Conn, GroupCommit, Pg};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -18,10 +20,12 @@ use uuid::Uuid;
 use super::judge::{Decision, Policy, Score, Stage};
 
 diesel::define_sql_function! {
-    /// Journals a decision that fits the facts, or says what they are.
-    fn risk_record(tenant: SqlUuid, order: SqlUuid, round: Integer, stage: Integer, facts: Integer, most: Integer, window_s: Integer,
-        customer: Nullable<SqlUuid>, card: Nullable<Binary>, ip: Nullable<Binary>, address: Nullable<Binary>,
-        verdict: Jsonb, event_type: Text, topic: Text, payload: Binary, meta: Jsonb) -> Jsonb;
+    /// Journals a decision about an order of a kind that is counted, if it fits the facts, or says what they are.
+    fn risk_record(tenant: SqlUuid, item: Jsonb, most: Integer, window_s: Integer) -> Jsonb;
+}
+diesel::define_sql_function! {
+    /// Journals decisions; per item the entry, or the facts where it does not fit them.
+    fn risks_record(tenant: SqlUuid, items: Jsonb) -> Jsonb;
 }
 diesel::define_sql_function! {
     /// Ends the review of an order.
@@ -111,11 +115,15 @@ struct Doc {
 #[derive(Debug, Clone)]
 pub struct RiskStore {
     pg: Pg,
+    verdicts: GroupCommit<TenantId, Value, Value>,
 }
 
 impl RiskStore {
     pub fn new(pg: Pg) -> Self {
-        Self { pg }
+        let verdicts = GroupCommit::of_set(pg.clone(), "risk.record", |conn, tenant, items| {
+            async move { Ok(diesel::select(risks_record(tenant.uuid(), items)).get_result(conn).await?) }.boxed()
+        });
+        Self { pg, verdicts }
     }
 
     /// Journals a verdict unless the facts are others.
@@ -128,35 +136,34 @@ impl RiskStore {
         subjects: Subjects,
         verdict: Verdict<'_>,
     ) -> Result<Recorded, Fault> {
-        let counts = stage == Stage::Placed && policy.velocity_limit > 0;
-        let query = diesel::select(risk_record(
-            ctx.tenant.uuid(),
-            order.uuid(),
-            round,
-            if stage == Stage::Placed { 1 } else { 2 },
-            verdict.bits,
-            if counts { policy.velocity_limit } else { 0 },
-            policy.velocity_window_s,
-            subjects.customer,
-            subjects.card,
-            subjects.ip,
-            subjects.address,
-            json!({
-                "decision": verdict.decision.as_str(),
-                "score": verdict.score.points,
-                "reasons": verdict.score.reasons,
-                "scorer": verdict.scorer,
-            }),
-            verdict.opened.type_name,
-            verdict.opened.topic,
-            verdict.opened.payload,
-            eventlog::meta(ctx),
-        ));
+        let text = |bytes: Option<Vec<u8>>| bytes.map(|bytes| BASE64.encode(bytes));
+        let item = json!({
+            "order_id": order.uuid(),
+            "round": round,
+            "stage": if stage == Stage::Placed { 1 } else { 2 },
+            "facts": verdict.bits,
+            "decision": verdict.decision.as_str(),
+            "score": verdict.score.points,
+            "reasons": verdict.score.reasons,
+            "scorer": verdict.scorer,
+            "customer": subjects.customer,
+            "card": text(subjects.card),
+            "ip": text(subjects.ip),
+            "address": text(subjects.address),
+            "type": verdict.opened.type_name,
+            "topic": verdict.opened.topic,
+            "payload": BASE64.encode(verdict.opened.payload),
+            "meta": eventlog::meta(ctx),
+        });
         // Where orders are counted the transaction holds the tenant's lock, so it does nothing else.
-        let found: Value = if counts {
-            self.pg.call("risk.record", query).boxed().await?
+        let found = if stage == Stage::Placed && policy.velocity_limit > 0 {
+            let most = (policy.velocity_limit, policy.velocity_window_s);
+            self.pg
+                .call("risk.record", diesel::select(risk_record(ctx.tenant.uuid(), item, most.0, most.1)))
+                .boxed()
+                .await?
         } else {
-            self.pg.share("risk.record", ctx.tenant, query).boxed().await?
+            self.verdicts.submit(ctx.tenant, item).await?
         };
         serde_json::from_value(found).map_err(Fault::internal)
     }
