@@ -167,8 +167,8 @@ where
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn evt_02_every_event_reaches_every_consumer_once_and_in_order() -> Result<()> {
-    const CONSUMERS: [(&str, fn(&'static str) -> Subscription); 2] =
-        [("one by one", remembering), ("together", remembering_all)];
+    type Listening = fn(&'static str) -> Subscription;
+    const CONSUMERS: [(&str, Listening); 2] = [("one by one", remembering), ("together", remembering_all)];
     let db = Db::fresh("order", order::MIGRATIONS).await?;
     db.admin().await?.batch_execute(SEEN).await?;
     let (pg, tenant, done) = (db.pg("order"), TenantId::new(), CancellationToken::new());
@@ -278,6 +278,6 @@ async fn evt_02_an_event_that_fails_among_many_is_parked_alone_with_what_follows
     in_order("what was handled", &seen, 2 * (STREAMS - 1))?;
     let parked: Vec<_> = parked.iter().map(|row| (text(row, "stream").to_owned(), number(&row["version"]))).collect();
     assert_eq!(parked, [(bad.to_string(), 1), (bad.to_string(), 2)]);
-    assert!(together.load(Ordering::SeqCst) > 1, "nothing was handled together");
+    assert!(AtomicUsize::load(&together, Ordering::SeqCst) > 1, "nothing was handled together");
     Ok(())
 }

@@ -53,10 +53,11 @@ fn a_service_calls_only_where_the_contract_lets_it_in() {
     assert_none("the callee names its caller in a method's policy", &strangers.collect::<Vec<_>>());
 }
 
-/// Every `.on(SomeEvent::TYPE, …)` outside tests: who listens, and to what.
+/// Every `.on(SomeEvent::TYPE, …)` and `.on_all(…)` outside tests: who listens, and to what.
 fn listens(source: &Source) -> Vec<(String, String)> {
     let Some(listener) = context(&source.path) else { return Vec::new() };
-    let found = source.find(&[".", "on", "("]).filter(|at| !source.in_tests(*at));
+    let found = ["on", "on_all"].map(|name| source.find(&[".", name, "("]).collect::<Vec<_>>());
+    let found = found.into_iter().flatten().filter(|at| !source.in_tests(*at));
     let events = found.filter_map(|at| {
         let end = source.tokens[at + 3..].iter().position(|token| token.text == ",")? + at + 3;
         let path: Vec<&str> = source.tokens[at + 3..end].iter().map(|token| token.text.as_str()).collect();
@@ -106,7 +107,8 @@ fn who_may_call_what_is_agreed() {
 
 #[test]
 fn listeners_are_found_by_their_events() {
-    let text = "fn a() { Subscription::new(\"x\").on(pb::PaymentCaptured::TYPE, f).on(Other::TYPE, g); x.on(y, z); }";
+    let text =
+        "fn a() { Subscription::new(\"x\").on(pb::PaymentCaptured::TYPE, f).on_all(Other::TYPE, g); x.on(y, z); }";
     let found = listens(&Source::parse("services/order/src/x.rs".to_owned(), text));
     assert_eq!(found.iter().map(|(_, event)| event.as_str()).collect::<Vec<_>>(), ["PaymentCaptured", "Other"]);
 }

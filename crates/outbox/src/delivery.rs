@@ -9,13 +9,16 @@ use uuid::Uuid;
 
 type Handled<'c> = BoxFuture<'c, Result<(), pg::Error>>;
 
+type One = dyn for<'c> Fn(&'c mut Conn, Arc<Delivery>) -> Handled<'c> + Send + Sync;
+type All = dyn for<'c> Fn(&'c mut Conn, Vec<Arc<Delivery>>) -> Handled<'c> + Send + Sync;
+
 /// What is done with events of a type.
 #[derive(Clone)]
 pub(crate) enum Handler {
     /// With each by itself.
-    One(Arc<dyn for<'c> Fn(&'c mut Conn, Arc<Delivery>) -> Handled<'c> + Send + Sync>),
+    One(Arc<One>),
     /// With those of one tenant that came together.
-    All(Arc<dyn for<'c> Fn(&'c mut Conn, Vec<Arc<Delivery>>) -> Handled<'c> + Send + Sync>),
+    All(Arc<All>),
 }
 
 impl Handler {

@@ -30,6 +30,8 @@ pub(crate) async fn apply(pg: &Pg, subscription: &Subscription, events: Vec<Even
     // Each event goes on in the trace of its cause, so each has a span.
     let (spans, deliveries): (Vec<Span>, Vec<Arc<Delivery>>) =
         events.iter().map(|event| deliver(event, consumer)).unzip();
+    let [span, ..] = spans.as_slice() else { return Ok(()) };
+    let span = span.clone();
     let work = Arc::new((events, deliveries));
     let handled = pg.tx("outbox.handle", tenant, move |conn: &mut Conn| {
         let (handler, work) = (handler.clone(), Arc::clone(&work));
@@ -51,7 +53,7 @@ pub(crate) async fn apply(pg: &Pg, subscription: &Subscription, events: Vec<Even
         }
         .boxed()
     });
-    handled.instrument(spans.iter().next().cloned().unwrap_or_else(Span::none)).await
+    handled.instrument(span).await
 }
 
 fn deliver(event: &Event, consumer: &'static str) -> (Span, Arc<Delivery>) {

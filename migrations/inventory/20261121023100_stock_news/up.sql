@@ -48,12 +48,15 @@ BEGIN
       WHERE (l.xid, l.seq) > (c.xid, c.gpos) AND l.xid < pg_snapshot_xmin(pg_current_snapshot())
       ORDER BY l.xid, l.seq LIMIT p_limit
     ), goods AS (
-      SELECT b.tenant_id, jsonb_agg(DISTINCT b.sku) AS skus FROM batch b WHERE strpos(b.sku, '@') = 0 GROUP BY b.tenant_id
+      -- Distinct first: hashed, where an aggregate would sort.
+      SELECT d.tenant_id, jsonb_agg(d.sku) AS skus
+        FROM (SELECT DISTINCT b.tenant_id, b.sku FROM batch b WHERE strpos(b.sku, '@') = 0) d GROUP BY d.tenant_id
     )
     SELECT jsonb_build_object('from_xid', c.xid::text, 'from_seq', c.gpos, 'xid', b.xid::text, 'seq', b.seq,
                               'lines', (SELECT count(*) FROM batch),
                               'tenants', (SELECT coalesce(jsonb_agg(to_jsonb(g)), '[]') FROM goods g))
-    FROM batch b ORDER BY b.xid DESC, b.seq DESC LIMIT 1);
+    -- Found first: what is said would be built for every line of the batch.
+    FROM (SELECT b.xid, b.seq FROM batch b ORDER BY b.xid DESC, b.seq DESC LIMIT 1) b);
 END $$;
 
 -- Moves the place on unless another process did.

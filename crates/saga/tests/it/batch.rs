@@ -101,3 +101,70 @@ async fn sag_02_a_step_whose_events_would_leave_a_gap_writes_nothing_of_its_batc
     assert_eq!(count(&world, "orders WHERE version = 1").await?, 1);
     Ok(())
 }
+
+#[tokio::test]
+async fn sag_07_many_sagas_hear_of_what_they_wait_for_and_nobody_else_does() -> Result<()> {
+    let world = World::start().await?;
+    let sagas = world.begin(4).await?;
+    let mut admin = world.db.admin().await?;
+    let wait =
+        "UPDATE om_order.sagas SET status = 'waiting', step = 1, wake_at = now() + interval '1 h' WHERE saga_id =";
+    admin.batch_execute(&format!("{wait} '{}'", sagas[0])).await?;
+    admin.batch_execute(&format!("UPDATE om_order.sagas SET step = 2 WHERE saga_id = '{}'", sagas[2])).await?;
+    admin
+        .batch_execute(&format!("UPDATE om_order.sagas SET status = 'completed' WHERE saga_id = '{}'", sagas[3]))
+        .await?;
+    let (tenant, mut all) = (world.tenant, sagas.clone());
+    all.extend([sagas[0], Uuid::now_v7()]);
+    let heard = world.pg.tx("test.wake", tenant, move |conn: &mut Conn| {
+        let all = all.clone();
+        Box::pin(async move { saga::wake_all(conn, tenant, all, 1).await })
+    });
+    assert_eq!(heard.await?, 2, "the one that waits and the one on its way there; twice named is once");
+    let heard = "sagas WHERE signals = 1 AND saga_id =";
+    assert_eq!(count(&world, &format!("{heard} '{}' AND wake_at <= now()", sagas[0])).await?, 1);
+    assert_eq!(count(&world, &format!("{heard} '{}'", sagas[1])).await?, 1);
+    assert_eq!(count(&world, "sagas WHERE signals = 0").await?, 2);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sag_07_steps_and_signals_of_the_same_sagas_never_wait_for_each_other_in_a_circle() -> Result<()> {
+    let world = World::start().await?;
+    let sagas = world.begin(30).await?;
+    let tenant = world.tenant;
+    let steps = async {
+        for seq in 0..30 {
+            let mut items: Vec<Value> = sagas.iter().map(|saga| step(*saga, None)).collect();
+            for item in &mut items {
+                item["seq"] = seq.into();
+                // Nothing stops it: it goes on at the same step.
+                item["step"] = 0.into();
+            }
+            items.rotate_left(usize::try_from(seq)?);
+            advance(&world, items.into()).await?;
+        }
+        anyhow::Ok(())
+    };
+    let signals = async {
+        for turn in 0..30 {
+            let mut all = sagas.clone();
+            all.rotate_right(turn);
+            all.reverse();
+            let woken = world.pg.tx("test.wake", tenant, move |conn: &mut Conn| {
+                let all = all.clone();
+                Box::pin(async move { saga::wake_all(conn, tenant, all, 2).await })
+            });
+            anyhow::ensure!(woken.await? == 30);
+        }
+        anyhow::Ok(())
+    };
+    tokio::try_join!(steps, signals)?;
+    assert_eq!(count(&world, "sagas WHERE seq = 30 AND signals = 30").await?, 30, "nothing was lost");
+    // A circle would be cut by PostgreSQL and tried again by us: only its own books tell.
+    let mut admin = world.db.admin().await?;
+    let cut = "SELECT deadlocks AS n FROM pg_stat_database WHERE datname = current_database()";
+    let cut: Told = diesel::sql_query(cut).get_result(&mut admin).await?;
+    assert_eq!(cut.n, 0);
+    Ok(())
+}

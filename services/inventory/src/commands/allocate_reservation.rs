@@ -32,12 +32,26 @@ impl Inventory {
     /// NotFound RESERVATION_NOT_FOUND; Precondition RESERVATION_NOT_CONFIRMED, RESERVATION_ENDED, NOTHING_SET_ASIDE,
     /// ALLOCATED_ELSEWHERE.
     pub async fn allocate_reservation(&self, ctx: &Ctx, allocate: AllocateReservation) -> Result<Reservation, Fault> {
-        let asked = Arc::new([(ctx.clone(), allocate)]);
-        let bound = self.pg.tx("inventory.allocate", ctx.tenant, move |conn| {
+        let answer = self.allocate_reservations(ctx, vec![allocate]).await?.pop();
+        answer.unwrap_or_else(|| Err(Fault::internal("a fulfillment got no answer")))
+    }
+
+    /// The same for many fulfillments in one transaction; what each is told, in order.
+    ///
+    /// # Errors
+    /// Of the database; each answer has those of [`Self::allocate_reservation`].
+    pub async fn allocate_reservations(
+        &self,
+        ctx: &Ctx,
+        asked: Vec<AllocateReservation>,
+    ) -> Result<Vec<Result<Reservation, Fault>>, Fault> {
+        let asked: Arc<Vec<_>> = Arc::new(asked.into_iter().map(|allocate| (ctx.clone(), allocate)).collect());
+        let tenant = ctx.tenant;
+        let bound = self.pg.tx("inventory.allocate", tenant, move |conn| {
             let asked = Arc::clone(&asked);
-            async move { run(conn, asked[0].0.tenant, &*asked).await }.boxed()
+            async move { run(conn, tenant, &asked).await }.boxed()
         });
-        bound.await?.pop().unwrap_or_else(|| Err(Fault::internal("a fulfillment got no answer")))
+        Ok(bound.await?)
     }
 
     /// Lets a held reservation end so many seconds from now, never earlier than it would.

@@ -23,7 +23,7 @@ pub fn subscription() -> Subscription {
 }
 
 async fn requested(conn: &mut pg::Conn, deliveries: &[Arc<Delivery>]) -> Result<(), pg::Error> {
-    let Some(tenant) = deliveries.iter().map(|delivery| delivery.ctx.tenant).next() else { return Ok(()) };
+    let Some(tenant) = deliveries.first().map(|delivery| delivery.ctx.tenant) else { return Ok(()) };
     let asked = deliveries.iter().map(|delivery| Ok((delivery.ctx.clone(), wanted(delivery)?)));
     let asked = asked.collect::<Result<Vec<_>, Fault>>()?;
     for (answer, (_, allocate)) in run(conn, tenant, &asked).await?.into_iter().zip(&asked) {

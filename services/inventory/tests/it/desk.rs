@@ -134,6 +134,42 @@ async fn inv_04_a_reservation_goes_from_held_over_confirmed_and_allocated_to_con
 }
 
 #[tokio::test]
+async fn inv_04_many_fulfillments_are_bound_in_one_transaction_and_each_is_told_its_own() -> Result<()> {
+    let shop = Shop::open().await?.stocked("A", &[2, 3]).await?.stocked("B", &[30]).await?;
+    let (split, held) = (OrderId::new(), OrderId::new());
+    let whole: Vec<OrderId> = (0..5).map(|_| OrderId::new()).collect();
+    shop.reserve(split, &[("A", 4)], true).await?;
+    for order in whole.iter().chain([&held]) {
+        shop.reserve(*order, &[("B", 3)], true).await?;
+    }
+    for order in whole.iter().chain([&split]) {
+        shop.inventory.confirm_reservation(&shop.ctx, *order).await?;
+    }
+    let ask = |order: &OrderId, warehouse: &str| AllocateReservation {
+        order: *order,
+        warehouse: warehouse.to_owned(),
+        fulfillment: FulfillmentId::new(),
+    };
+    let mut asked = vec![ask(&split, "W1"), ask(&held, "W1"), ask(&split, "W2"), ask(&OrderId::new(), "W2")];
+    asked.extend(whole.iter().map(|order| ask(order, "W1")));
+    let told = shop.inventory.allocate_reservations(&shop.ctx, asked.clone()).await?;
+    let reason = |at: usize| told[at].as_ref().map_err(|fault| fault.reason().to_owned()).map(|it| it.state);
+    assert_eq!(reason(0), Ok(State::Confirmed), "one of its two warehouses works on it");
+    assert_eq!(reason(1), Err("RESERVATION_NOT_CONFIRMED".to_owned()));
+    assert_eq!(reason(3), Err("RESERVATION_NOT_FOUND".to_owned()));
+    for at in [2, 4, 5, 6, 7, 8] {
+        let it = told[at].as_ref().map_err(|fault| anyhow::anyhow!("{fault}"))?;
+        assert_eq!(it.state, State::Allocated);
+        assert_eq!(*it, shop.inventory.get_reservation(&shop.ctx, asked[at].order).await?);
+    }
+    let again = shop.inventory.allocate_reservations(&shop.ctx, asked).await?;
+    assert_eq!(again.iter().filter(|answer| answer.is_ok()).count(), 7);
+    let events = "SELECT count(*) AS n FROM events WHERE type LIKE '%StockAllocated'";
+    assert_eq!(shop.count(events).await?, 7, "the same again changes nothing");
+    Ok(())
+}
+
+#[tokio::test]
 async fn inv_04_a_hold_that_is_extended_outlives_its_first_end() -> Result<()> {
     let shop = Shop::open().await?.stocked("A", &[5]).await?;
     let order = OrderId::new();

@@ -93,27 +93,34 @@ impl World {
 
     /// Delivers an event in a transaction, as the consumer does; each delivery is another event of the bus.
     async fn deliver<E: Event>(&self, case: &Case, event: &E) -> anyhow::Result<()> {
-        let event_id = Uuid::now_v7();
-        let cause = Cause { correlation_id: "story".into(), causation_id: event_id.to_string(), traceparent: None };
-        let delivery = Arc::new(Delivery {
-            ctx: Ctx::service("notification", case.tenant, cause, Timestamp::now()),
-            event_id,
-            type_name: E::TYPE.to_owned(),
-            stream: case.order.uuid(),
-            version: 1,
-            payload: event.encode_to_vec(),
-        });
-        let handled = self.pg.tx("test.deliver", case.tenant, move |conn| {
-            let about = match delivery.type_name.rsplit('.').next().unwrap_or_default() {
-                "OrderConfirmed" => handlers::confirmed,
-                "OrderShipped" => handlers::shipped,
-                "OrderDelivered" => handlers::delivered,
-                "OrderCancelled" => handlers::cancelled,
-                "OrderRefunded" => handlers::refunded,
-                other => panic!("nobody listens to {other}"),
-            };
-            handlers::tell(conn, vec![Arc::clone(&delivery)], about)
-        });
+        self.deliver_all(case, std::slice::from_ref(event)).await
+    }
+
+    /// The same with events that came together.
+    async fn deliver_all<E: Event>(&self, case: &Case, events: &[E]) -> anyhow::Result<()> {
+        let about = match E::TYPE.rsplit('.').next().unwrap_or_default() {
+            "OrderConfirmed" => handlers::confirmed,
+            "OrderShipped" => handlers::shipped,
+            "OrderDelivered" => handlers::delivered,
+            "OrderCancelled" => handlers::cancelled,
+            "OrderRefunded" => handlers::refunded,
+            other => panic!("nobody listens to {other}"),
+        };
+        let delivery = |event: &E| {
+            let event_id = Uuid::now_v7();
+            let cause = Cause { correlation_id: "story".into(), causation_id: event_id.to_string(), traceparent: None };
+            Arc::new(Delivery {
+                ctx: Ctx::service("notification", case.tenant, cause, Timestamp::now()),
+                event_id,
+                type_name: E::TYPE.to_owned(),
+                stream: case.order.uuid(),
+                version: 1,
+                payload: event.encode_to_vec(),
+            })
+        };
+        let deliveries: Vec<_> = events.iter().map(delivery).collect();
+        let handled =
+            self.pg.tx("test.deliver", case.tenant, move |conn| handlers::tell(conn, deliveries.clone(), about));
         Ok(handled.await?)
     }
 

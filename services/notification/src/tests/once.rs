@@ -6,7 +6,7 @@ use ids::ShipmentId;
 use testkit::eventually;
 use tokio_util::sync::CancellationToken;
 
-use super::{LIMIT, Mail, RETRY, World};
+use super::{Case, LIMIT, Mail, RETRY, World};
 use crate::engine;
 use crate::model::{Kind, State};
 use crate::mount::App;
@@ -36,6 +36,26 @@ async fn ord_33_one_mail_per_order_however_often_it_is_confirmed_and_whoever_rac
         assert_eq!(world.only(case).await?.attempts, 1);
     }
     assert_eq!(world.events().await?, vec!["NotificationSent"; 20]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn not_01_of_events_that_come_together_each_customer_is_told_once() -> anyhow::Result<()> {
+    let mail = Mail::start(0).await?;
+    let world = World::at(mail.port(), RETRY).await?;
+    let cases: Vec<_> = (0..6).map(|_| world.case()).collect();
+    let tenant = cases[0].tenant;
+    let cases: Vec<_> = cases.into_iter().map(|case| Case { tenant, ..case }).collect();
+    world.confirm(&cases[2]).await?;
+    let mut events: Vec<_> = cases.iter().map(Case::confirmed).collect();
+    // Confirmed twice in one breath.
+    events.push(cases[4].confirmed());
+    world.deliver_all(&cases[0], &events).await?;
+    let mut told: Vec<_> = world.messages(&cases[0]).await?.into_iter().map(|message| message.order()).collect();
+    told.sort();
+    let mut orders: Vec<_> = cases.iter().map(|case| case.order).collect();
+    orders.sort();
+    assert_eq!(told, orders);
     Ok(())
 }
 

@@ -131,6 +131,30 @@ async fn frd_03_orders_at_the_same_moment_see_each_other() -> Result<()> {
 }
 
 #[tokio::test]
+async fn frd_04_orders_that_are_judged_together_have_each_their_own_entry_and_review() -> Result<()> {
+    let world = World::start().await?;
+    let policy = Some(RiskPolicy { velocity_limit: 0, review_score: 100, ..RiskPolicy::default() });
+    let order = |at: i64| {
+        let amount = if at % 3 == 0 { 900_000 } else { 2_000 };
+        EvaluateRiskRequest { policy, amount: Some(usd(amount)), ..fresh() }
+    };
+    let mut orders: Vec<_> = (0..30).map(order).collect();
+    // Asked twice at the same moment.
+    orders.extend(orders[..6].to_vec());
+    let judged = join_all(orders.iter().map(|order| evaluate(&world, order.clone()))).await;
+    let judged = judged.into_iter().collect::<Result<Vec<_>, _>>()?;
+    for (at, (order, entry)) in orders.iter().zip(&judged).enumerate() {
+        let expected = if at % 30 % 3 == 0 { RiskDecision::Review } else { RiskDecision::Approve };
+        assert_eq!((&entry.order_id, entry.decision()), (&order.order_id, expected));
+        assert_eq!(journal(&world, &order.order_id).await?.len(), 1);
+    }
+    assert_eq!(queue(&world, 100, "").await?.reviews.len(), 10);
+    let opened = "SELECT count(*) AS n FROM events WHERE type LIKE '%RiskReviewOpened'";
+    assert_eq!(world.count(opened).await?, 10, "a review is opened once");
+    Ok(())
+}
+
+#[tokio::test]
 async fn frd_03_a_shop_that_counts_nothing_keeps_nothing_to_count() -> Result<()> {
     let (world, same) = (World::start().await?, fresh());
     let policy = Some(RiskPolicy { velocity_limit: 0, ..RiskPolicy::default() });
