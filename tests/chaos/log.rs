@@ -10,7 +10,7 @@ use contract::Event as _;
 use contract::order::v1::OrderConfirmed;
 use ctx::{Cause, Ctx};
 use diesel::QueryableByName;
-use diesel::sql_types::{Double, Integer, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, Double, Integer, Text, Uuid as SqlUuid};
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection as _};
 use eventlog::NewEvent;
 use fault::Fault;
@@ -42,6 +42,11 @@ const SEEN: &str = "CREATE TABLE om_order.seen (tenant_id uuid NOT NULL, consume
 diesel::define_sql_function! {
     /// Moves events to the bus.
     fn relay(batch: Integer) -> Integer;
+}
+
+diesel::define_sql_function! {
+    /// Remembers events.
+    fn inbox_claim(tenant: SqlUuid, consumer: Text, streams: Array<SqlUuid>, events: Array<SqlUuid>) -> Array<Integer>;
 }
 
 #[derive(QueryableByName)]
@@ -233,8 +238,8 @@ async fn evt_05_the_edge_of_a_batch_never_turns_a_stream_around() -> Result<()> 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn evt_02_an_event_that_fails_among_many_is_parked_alone_with_what_follows_it() -> Result<()> {
-    const PARKED: &str = "SELECT jsonb_build_object('stream', stream_id, 'version', version) AS row FROM om_order.parked \
-        WHERE tenant_id = $1 ORDER BY version";
+    const PARKED: &str = "SELECT jsonb_build_object('stream', stream_id, 'version', version, 'behind', \
+        last_error LIKE 'an earlier event%') AS row FROM om_order.parked WHERE tenant_id = $1 ORDER BY version";
     let db = Db::fresh("order", order::MIGRATIONS).await?;
     db.admin().await?.batch_execute(SEEN).await?;
     let (pg, tenant, cancel) = (db.pg("order"), TenantId::new(), CancellationToken::new());
@@ -250,7 +255,7 @@ async fn evt_02_an_event_that_fails_among_many_is_parked_alone_with_what_follows
         most.fetch_max(deliveries.len(), Ordering::SeqCst);
         async move {
             for delivery in deliveries {
-                if delivery.stream == bad {
+                if (delivery.stream, delivery.version) == (bad, 1) {
                     return Err(Fault::internal("this one cannot be read").into());
                 }
                 remember(conn, "some", delivery).await?;
@@ -276,8 +281,37 @@ async fn evt_02_an_event_that_fails_among_many_is_parked_alone_with_what_follows
     }
     let (seen, parked) = told?;
     in_order("what was handled", &seen, 2 * (STREAMS - 1))?;
-    let parked: Vec<_> = parked.iter().map(|row| (text(row, "stream").to_owned(), number(&row["version"]))).collect();
-    assert_eq!(parked, [(bad.to_string(), 1), (bad.to_string(), 2)]);
+    let parked = parked.iter().map(|row| (text(row, "stream"), number(&row["version"]), row["behind"] == true));
+    let stream = bad.to_string();
+    assert_eq!(parked.collect::<Vec<_>>(), [(stream.as_str(), 1, false), (stream.as_str(), 2, true)]);
     assert!(AtomicUsize::load(&together, Ordering::SeqCst) > 1, "nothing was handled together");
+    Ok(())
+}
+
+#[tokio::test]
+async fn evt_02_of_events_that_are_claimed_together_each_is_told_what_it_is() -> Result<()> {
+    let db = Db::fresh("order", order::MIGRATIONS).await?;
+    let (pg, tenant) = (db.pg("order"), TenantId::new());
+    let (streams, events): (Vec<Uuid>, Vec<Uuid>) = (0..4).map(|_| (Uuid::now_v7(), Uuid::now_v7())).unzip();
+    let parked = format!(
+        "INSERT INTO om_order.parked (tenant_id, consumer, stream_id, version, event_id, type, payload, meta, occurred_at, \
+         last_error, next_at) VALUES ('{}', 'some', '{}', 1, '{}', 't', '', '{{}}', now(), 'bad', now())",
+        tenant.uuid(),
+        streams[2],
+        Uuid::now_v7()
+    );
+    db.admin().await?.batch_execute(&parked).await?;
+    let claim = async |at: &'static [usize]| {
+        let (streams, events) = (streams.clone(), events.clone());
+        let claimed = pg.tx("test.claim", tenant, move |conn: &mut Conn| {
+            let (streams, events): (Vec<_>, Vec<_>) = at.iter().map(|at| (streams[*at], events[*at])).unzip();
+            let claim = inbox_claim(tenant.uuid(), "some", streams, events);
+            async move { Ok(diesel::select(claim).get_result::<Vec<i32>>(conn).await?) }.boxed()
+        });
+        claimed.await
+    };
+    assert_eq!(claim(&[3, 1]).await?, [1, 1], "fresh");
+    assert_eq!(claim(&[2, 1, 0, 3]).await?, [2, 0, 1, 0], "behind a parked one, seen, fresh, seen");
+    assert_eq!(claim(&[0, 2]).await?, [0, 2], "what queues is not remembered");
     Ok(())
 }

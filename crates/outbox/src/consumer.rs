@@ -228,7 +228,7 @@ async fn beside(works: impl Iterator<Item = impl Future<Output = Result<(), pg::
     outcomes.into_iter().collect()
 }
 
-/// Handles events in one transaction, or when that fails one after the other, so that a bad one stops no other.
+/// Handles events in one transaction, or when that fails each in its own, so that a bad one stops no other.
 async fn together(pg: &Pg, subscription: &Arc<Subscription>, events: Vec<Event>) -> Result<(), pg::Error> {
     if events.len() > 1 {
         match inbox::apply(pg, subscription, events.clone()).await {
@@ -238,7 +238,8 @@ async fn together(pg: &Pg, subscription: &Arc<Subscription>, events: Vec<Event>)
             }
         }
     }
-    in_turn(pg, subscription, events).await
+    // Each of another stream.
+    beside(events.into_iter().map(|event| delivery_of(pg, subscription, event))).await
 }
 
 async fn in_turn(pg: &Pg, subscription: &Arc<Subscription>, events: Vec<Event>) -> Result<(), pg::Error> {

@@ -17,7 +17,7 @@ use crate::delivery::Subscription;
 /// Tries after which a parked event is a dead letter (about 17 minutes in all).
 const ATTEMPTS: i32 = 10;
 
-/// Puts an event aside; later events of its key will queue behind it.
+/// Puts an event aside, unless another process has handled it meanwhile; later events of its key will queue behind it.
 pub(crate) async fn park(pg: &Pg, subscription: &Arc<Subscription>, event: Event, why: &str) -> Result<(), pg::Error> {
     let (consumer, why) = (subscription.consumer, why.to_owned());
     pg.tx("outbox.park", TenantId::from_uuid(event.tenant_id), move |conn: &mut Conn| {
@@ -31,7 +31,8 @@ pub(crate) async fn park(pg: &Pg, subscription: &Arc<Subscription>, event: Event
 pub(crate) async fn insert(conn: &mut Conn, consumer: &str, event: &Event, why: &str) -> Result<(), pg::Error> {
     diesel::sql_query(
         "INSERT INTO parked (tenant_id, consumer, stream_id, version, event_id, type, payload, meta, occurred_at, \
-         last_error, next_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, now(), $9, now() + interval '1 s') \
+         last_error, next_at) SELECT $1, $2, $3, $4, $5, $6, $7, $8, now(), $9, now() + interval '1 s' \
+         WHERE NOT EXISTS (SELECT FROM inbox WHERE tenant_id = $1 AND consumer = $2 AND event_id = $5) \
          ON CONFLICT DO NOTHING",
     )
     .bind::<SqlUuid, _>(event.tenant_id)

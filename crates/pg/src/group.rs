@@ -14,10 +14,10 @@ type Flush<K, I, O> = dyn Fn(K, Vec<I>) -> BoxFuture<'static, Vec<Result<O, Faul
 
 /// Makes one transaction of what arrives while the one before is being committed.
 ///
-/// Per key (a tenant, a shard) one flush runs at a time; what is submitted meanwhile is the next batch. Alone, an item
-/// is flushed at once; under load batches grow by themselves, and rows that every item touches (a counter, a hot SKU)
-/// are locked once per batch. What one batch set free comes back as a burst, so after a batch of several the next one
-/// gathers for a moment: without that, every burst was two batches, its first item and the rest.
+/// Per key (a tenant, a shard) one flush runs at a time; what is submitted meanwhile is the next batch. While every item
+/// comes alone, each is flushed at once; under load batches grow by themselves, and rows that every item touches (a
+/// counter, a hot SKU) are locked once per batch. What one batch set free comes back as a burst, so after a batch of
+/// several, of whatever key, the next one gathers for 2 ms: else every burst is two batches, its first item and the rest.
 pub struct GroupCommit<K, I, O> {
     shared: Arc<Shared<K, I, O>>,
 }

@@ -34,8 +34,8 @@ diesel::define_sql_function! {
 
 /// Sagas one process drives at the same time.
 const IN_FLIGHT: usize = 256;
-/// Seats that are filled together when all are taken, and how long they may wait for each other: asking what is due costs
-/// as much for one as for many.
+/// Seats that are filled together when fewer are free, and how long they may wait for each other: asking what is due
+/// costs as much for one as for many.
 const REFILL: usize = 32;
 const REFILL_WAIT: Duration = Duration::from_millis(100);
 const IDLE: Duration = Duration::from_millis(250);

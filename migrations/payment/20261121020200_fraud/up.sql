@@ -75,8 +75,10 @@ LANGUAGE plpgsql AS $$
 DECLARE
   stream uuid := (left(replace(p_order::text, '-', ''), 12) || right(md5('risk of ' || p_order::text), 20))::uuid;
 BEGIN
-  PERFORM event_append(p_tenant, stream, (SELECT coalesce(max(version), 0) FROM events WHERE tenant_id = p_tenant AND stream_id = stream),
-    ARRAY[p_type], ARRAY[p_topic], ARRAY[p_payload], p_meta);
+  IF event_append(p_tenant, stream, (SELECT coalesce(max(version), 0) FROM events WHERE tenant_id = p_tenant AND stream_id = stream),
+      ARRAY[p_type], ARRAY[p_topic], ARRAY[p_payload], p_meta) IS NULL THEN
+    RAISE EXCEPTION 'the risk of order % was told of meanwhile', p_order USING ERRCODE = 'serialization_failure';
+  END IF;
 END $$;
 
 -- A decision, the facts it was made on, and the event if a person has to look.
@@ -98,9 +100,12 @@ BEGIN
       SELECT p_tenant, i.order_id, i.round, i.stage, i.decision, i.score, i.reasons, i.scorer, i.customer,
         decode(i.card, 'base64'), decode(i.ip, 'base64'), decode(i.address, 'base64')
       FROM unnest(items) AS i WHERE i.stage = 1 OR i.facts = risk_of_bank(p_tenant, i.order_id, i.round)
-      ON CONFLICT DO NOTHING RETURNING order_id, round, stage, decision
-  ) SELECT array_agg(i) INTO opened FROM fresh f JOIN unnest(items) AS i
-      ON i.order_id = f.order_id AND i.round = f.round AND i.stage = f.stage WHERE f.decision = 'REVIEW';
+      -- Sorted, for two processes may judge the same orders.
+      ORDER BY i.order_id, i.round, i.stage
+      ON CONFLICT DO NOTHING RETURNING order_id, round, stage, decision, score
+  ) SELECT array_agg(i ORDER BY i.order_id, i.round, i.stage) INTO opened FROM fresh f JOIN unnest(items) AS i
+      ON i.order_id = f.order_id AND i.round = f.round AND i.stage = f.stage AND i.decision = f.decision AND i.score = f.score
+    WHERE f.decision = 'REVIEW';
   FOREACH item IN ARRAY coalesce(opened, '{}') LOOP
     INSERT INTO risk_reviews (tenant_id, order_id, round, stage) VALUES (p_tenant, item.order_id, item.round, item.stage)
       ON CONFLICT DO NOTHING;

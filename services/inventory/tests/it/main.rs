@@ -4,6 +4,7 @@ mod catalog;
 mod control;
 mod desk;
 mod levels;
+mod migration;
 mod news;
 mod races;
 mod reservations;

@@ -153,9 +153,10 @@ fn decided<E: prost::Message + Default + 'static>(
         let (order, change) = ids(&event);
         let id: OrderId = order.parse().map_err(Fault::internal)?;
         let change: ChangeId = change.parse().map_err(Fault::internal)?;
-        saga::wake(conn, delivery.ctx.tenant, change.uuid(), AWAIT).await?;
+        // By age, as the engine locks them: the order's saga is older than any change of the order.
         let run = run_in(conn, delivery.ctx.tenant, id).await?;
         saga::wake(conn, delivery.ctx.tenant, run, place_saga::REQUEST).await?;
+        saga::wake(conn, delivery.ctx.tenant, change.uuid(), AWAIT).await?;
         let order = Store::get_in(conn, delivery.ctx.tenant, id).await?;
         // Of a change that was asked for meanwhile the units are counted already, and its end comes here too.
         if order.state() != OrderState::ChangePending {
