@@ -16,9 +16,9 @@ async fn put(rest: &Rest, path: &str, body: &Value) -> super::rest::Said {
 #[tokio::test(flavor = "multi_thread")]
 async fn sag_06_a_decision_about_a_saga_is_refused_for_each_wrong_field() {
     let world = World::get().await;
-    let admin = world.rest(Some((Role::TenantAdmin, &world.alpha)));
-    let before = world.rows(&world.alpha).await;
-    let saga = &world.alpha.order;
+    let admin = world.rest(Some((Role::TenantAdmin, &world.desk)));
+    let before = world.rows(&world.desk).await;
+    let saga = &world.desk.order;
     for operation in ["retry", "skip", "compensate", "resolve"] {
         let at = |saga: &str| format!("/api/v1/admin/sagas/{saga}:{operation}");
         let body = |reason: &str| json!({"reason": reason, "step": "no_such_step"});
@@ -41,7 +41,7 @@ async fn sag_06_a_decision_about_a_saga_is_refused_for_each_wrong_field() {
     }
     let skip = format!("/api/v1/admin/sagas/{saga}:skip");
     refused("skip nothing", &post(&admin, &skip, json!({"reason": "why not"}).to_string()).await, 400, "step");
-    assert_eq!(world.rows(&world.alpha).await, before);
+    assert_eq!(world.rows(&world.desk).await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
