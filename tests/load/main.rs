@@ -33,8 +33,12 @@ async fn main() -> Result<()> {
 
     let mut rounds = Vec::new();
     for round in 1..=ROUNDS {
+        // What follows the orders of the round before belongs to it, and PostgreSQL alone is alone.
+        system.calm().await?;
+        system.stand_still()?;
         let single = floor.single(32, FLOOR).await?;
         let batch = floor.batch(8, FLOOR).await?;
+        system.go_on()?;
         let before = system.cpu()?;
         let accepted = throughput::accept(&shops, 64, ACCEPT).await?;
         let accept_cpu = system.cpu()?.since(&before);

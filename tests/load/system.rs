@@ -155,6 +155,7 @@ impl System {
             if start.elapsed() > limit {
                 bail!("{} orders are still on their way; see {}", self.waiting().await?, self.work.display());
             }
+            // So exactly the end is seen; the deadline is above.
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let time = start.elapsed();
@@ -236,6 +237,50 @@ impl System {
 
     fn postmaster(&self) -> Result<u32> {
         self.cluster.postmaster_pid().context("PostgreSQL has ended")
+    }
+
+    /// Waits until mails and relays of what was driven are done: less than a third of a core is busy.
+    ///
+    /// # Errors
+    /// When it takes too long.
+    pub async fn calm(&self) -> Result<()> {
+        const LOOK: Duration = Duration::from_millis(500);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let before = self.cpu()?;
+            // The stretch over which CPU time is taken; the deadline is below.
+            tokio::time::sleep(LOOK).await;
+            let used = self.cpu()?.since(&before);
+            if used.server + used.database < LOOK.as_secs_f64() / 3.0 {
+                return Ok(());
+            }
+            anyhow::ensure!(Instant::now() < deadline, "server and PostgreSQL do not come to rest");
+        }
+    }
+
+    /// Lets server and simulators do nothing until [`System::go_on`].
+    ///
+    /// # Errors
+    /// When a process has ended.
+    pub fn stand_still(&self) -> Result<()> {
+        self.signal("-STOP")
+    }
+
+    /// Lets them go on.
+    ///
+    /// # Errors
+    /// When a process has ended.
+    pub fn go_on(&self) -> Result<()> {
+        self.signal("-CONT")
+    }
+
+    fn signal(&self, signal: &str) -> Result<()> {
+        for child in [&self.server, &self.simulators] {
+            let pid = child.id().context("a process has ended")?.to_string();
+            let sent = std::process::Command::new("kill").args([signal, &pid]).status()?;
+            anyhow::ensure!(sent.success(), "kill {signal} {pid} failed");
+        }
+        Ok(())
     }
 
     /// Stops everything.
