@@ -250,6 +250,9 @@ impl Platform {
         if let Some(parts) = self.database.parts() {
             self.tasks.spawn(parts.keep(self.stopping.clone()));
         }
+        if let Some(young) = self.database.young() {
+            self.tasks.spawn(young.keep(self.stopping.clone()));
+        }
         self.doors.spawn(async move {
             if let Err(error) = grpc.run(front, closing).await {
                 tracing::error!(%error, "the gRPC port broke");

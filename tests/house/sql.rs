@@ -133,6 +133,37 @@ fn entries(list: &str) -> Vec<String> {
     all
 }
 
+/// Columns of the primary key that a statement gives a table which has none yet.
+pub(super) fn primary_key(statement: &str, table: &str) -> Option<Vec<String>> {
+    statement.strip_prefix(&format!("ALTER TABLE {table} ADD PRIMARY KEY (")).map(entries)
+}
+
+/// The UPDATEs of a text, in function bodies too, that join what they change to an array as it is.
+pub(super) fn joined_to_arrays(text: &str) -> Vec<String> {
+    let text = without_comments(text);
+    let updates = text.match_indices("UPDATE ").map(|(at, _)| &text[at..]);
+    updates
+        .filter(|update| joins_an_array(update))
+        .map(|update| words(update).nth(1).unwrap_or("").to_owned())
+        .collect()
+}
+
+fn joins_an_array(update: &str) -> bool {
+    let mut depth = 0_i32;
+    for (at, c) in update.char_indices() {
+        match c {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            'F' if depth == 0 && update[at..].starts_with("FROM unnest(") => return true,
+            _ => {}
+        }
+        if depth < 0 || c == ';' {
+            return false;
+        }
+    }
+    false
+}
+
 /// Name and columns of the unique index that a statement creates.
 pub(super) fn unique_index(statement: &str) -> Option<(String, Vec<String>)> {
     let rest = statement.strip_prefix("CREATE UNIQUE INDEX ")?;
@@ -157,5 +188,18 @@ fn a_table_has_its_columns_and_keys() {
     assert_eq!(found.keys, [vec!["code"], vec!["tenant_id", "n"], vec!["n", "code"]]);
     assert!(found.has_primary_key);
     assert_eq!(table(&all[1]), None);
+    assert_eq!(
+        primary_key("ALTER TABLE t ADD PRIMARY KEY (tenant_id, n)", "t"),
+        Some(vec!["tenant_id".into(), "n".into()])
+    );
+    assert_eq!(primary_key("ALTER TABLE t ADD PRIMARY KEY (tenant_id, n)", "s"), None);
     assert_eq!(unique_index(&all[2]), Some(("t_y".to_owned(), vec!["code".to_owned(), "n".to_owned()])));
+}
+
+#[test]
+fn an_update_of_an_array_is_seen() {
+    let text = "WITH done AS (UPDATE a SET n = (SELECT max(k) FROM unnest(ks) AS k) FROM unnest(p) AS p WHERE a.id = p.id);\n\
+                UPDATE b SET n = 1 FROM (SELECT * FROM unnest(p) LIMIT cardinality(p)) AS p WHERE b.id = p.id;\n\
+                UPDATE c SET n = 1; SELECT FROM unnest(p);";
+    assert_eq!(joined_to_arrays(text), ["a"]);
 }

@@ -6,11 +6,10 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use diesel::sql_types::{Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
-use fault::Fault;
 use futures::{FutureExt, StreamExt};
-use pg::{Conn, Pg};
+use pg::{Conn, Json, Pg};
 use serde::Deserialize as _;
-use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -36,13 +35,19 @@ pub struct Consumer {
     owner: Uuid,
 }
 
+/// What is new on a shard, and how far it was read.
+#[derive(serde::Deserialize, Debug)]
+struct Tail {
+    shard: i32,
+    xid: String,
+    gpos: i64,
+    fence: i64,
+    events: Vec<Event>,
+}
+
 /// An event as `poll` gives it.
 #[derive(serde::Deserialize, Debug, Clone)]
 pub(crate) struct Event {
-    pub shard: i16,
-    pub xid: String,
-    pub gpos: i64,
-    pub fence: i64,
     pub tenant_id: Uuid,
     pub stream_id: Uuid,
     pub version: i32,
@@ -50,7 +55,7 @@ pub(crate) struct Event {
     pub r#type: String,
     #[serde(deserialize_with = "base64")]
     pub payload: Vec<u8>,
-    pub meta: Value,
+    pub meta: Arc<RawValue>,
 }
 
 /// PostgreSQL breaks base64 into lines.
@@ -111,10 +116,10 @@ impl Consumer {
                 Err(error) => {
                     tracing::warn!(consumer = self.subscription.consumer, %error, "consumer step failed");
                     pause = IDLE;
-                    0
+                    false
                 }
             };
-            if handled > 0 {
+            if handled {
                 tokio::time::sleep(crate::rest(began.elapsed())).await;
                 pause = FIRST;
                 continue;
@@ -162,44 +167,39 @@ impl Consumer {
         }
     }
 
-    /// Handles one batch: what is handled together first, then streams beside each other, events of a stream one after the
-    /// other; then one acknowledgement.
-    async fn step(&self) -> Result<usize, pg::Error> {
-        let batch = self.poll().await?;
-        let mut positions: BTreeMap<i16, (String, i64, i64)> = BTreeMap::new();
-        let mut streams: BTreeMap<(Uuid, Uuid), Vec<Event>> = BTreeMap::new();
-        let seen = batch.len();
-        for event in batch {
-            positions.insert(event.shard, (event.xid.clone(), event.gpos, event.fence));
-            if self.subscription.handlers.contains_key(event.r#type.as_str()) {
-                streams.entry((event.tenant_id, event.stream_id)).or_default().push(event);
-            }
+    /// Handles one batch, if there is one: what is handled together first, then streams beside each other, events of a
+    /// stream one after the other; then one acknowledgement.
+    async fn step(&self) -> Result<bool, pg::Error> {
+        let mut tails = self.poll().await?;
+        if tails.is_empty() {
+            return Ok(false);
         }
-        if positions.is_empty() {
-            return Ok(0);
+        let mut streams: BTreeMap<(Uuid, Uuid), Vec<Event>> = BTreeMap::new();
+        for event in tails.iter_mut().flat_map(|tail| std::mem::take(&mut tail.events)) {
+            streams.entry((event.tenant_id, event.stream_id)).or_default().push(event);
         }
         let sets = heads(&self.subscription, &mut streams);
         beside(sets.into_iter().map(|events| together(&self.pg, &self.subscription, events))).await?;
         beside(streams.into_values().map(|events| in_turn(&self.pg, &self.subscription, events))).await?;
-        self.acknowledge(positions).await?;
-        Ok(seen)
+        self.acknowledge(tails).await?;
+        Ok(true)
     }
 
-    /// What is new on the shards this process holds: wanted events, and the last of each shard to move on behind.
-    async fn poll(&self) -> Result<Vec<Event>, pg::Error> {
+    /// What is new on the shards this process holds.
+    async fn poll(&self) -> Result<Vec<Tail>, pg::Error> {
         let query = sql::poll(self.subscription.consumer.to_owned(), self.owner, self.subscription.types(), BATCH);
-        let events: Option<Value> = self.pg.worker_call("outbox.poll", diesel::select(query)).await?;
-        Ok(events.map_or_else(|| Ok(Vec::new()), serde_json::from_value).map_err(Fault::internal)?)
+        let tails: Option<Json<Vec<Tail>>> = self.pg.worker_call("outbox.poll", diesel::select(query)).await?;
+        Ok(tails.map_or_else(Vec::new, |Json(tails)| tails))
     }
 
-    async fn acknowledge(&self, positions: BTreeMap<i16, (String, i64, i64)>) -> Result<(), pg::Error> {
-        let expected = positions.len();
+    async fn acknowledge(&self, tails: Vec<Tail>) -> Result<(), pg::Error> {
+        let expected = tails.len();
         let query = sql::acknowledge(
             self.subscription.consumer.to_owned(),
-            positions.keys().map(|shard| i32::from(*shard)).collect::<Vec<_>>(),
-            positions.values().map(|(xid, _, _)| xid.clone()).collect::<Vec<_>>(),
-            positions.values().map(|(_, gpos, _)| *gpos).collect::<Vec<_>>(),
-            positions.values().map(|(_, _, fence)| *fence).collect::<Vec<_>>(),
+            tails.iter().map(|tail| tail.shard).collect::<Vec<_>>(),
+            tails.iter().map(|tail| tail.xid.clone()).collect::<Vec<_>>(),
+            tails.iter().map(|tail| tail.gpos).collect::<Vec<_>>(),
+            tails.iter().map(|tail| tail.fence).collect::<Vec<_>>(),
         );
         let moved: i32 = self.pg.worker_call("outbox.acknowledge", diesel::select(query)).await?;
         if usize::try_from(moved).is_ok_and(|moved| moved < expected) {
@@ -272,7 +272,7 @@ async fn delivery_of(pg: &Pg, subscription: &Arc<Subscription>, event: Event) ->
 
 impl Event {
     pub(crate) fn delivery(&self, consumer: &'static str) -> delivery::Delivery {
-        let meta: Meta = serde_json::from_value(self.meta.clone()).unwrap_or_default();
+        let meta: Meta = serde_json::from_str(self.meta.get()).unwrap_or_default();
         let cause = ctx::Cause {
             correlation_id: meta.correlation_id,
             causation_id: ids::EventId::from_uuid(self.event_id).to_string(),

@@ -8,7 +8,8 @@ use diesel_async::RunQueryDsl;
 use fault::Fault;
 use futures::FutureExt;
 use ids::TenantId;
-use pg::{Conn, Pg};
+use pg::{Conn, Json, Pg};
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::consumer::Event;
@@ -42,7 +43,7 @@ pub(crate) async fn insert(conn: &mut Conn, consumer: &str, event: &Event, why: 
     .bind::<SqlUuid, _>(event.event_id)
     .bind::<Text, _>(&event.r#type)
     .bind::<Binary, _>(&event.payload)
-    .bind::<Jsonb, _>(&event.meta)
+    .bind::<Jsonb, _>(Json(&event.meta))
     .bind::<Text, _>(why)
     .execute(conn)
     .await?;
@@ -68,7 +69,7 @@ struct Head {
     #[diesel(sql_type = Binary)]
     payload: Vec<u8>,
     #[diesel(sql_type = Jsonb)]
-    meta: serde_json::Value,
+    meta: Json<Arc<RawValue>>,
 }
 
 /// Tries the first parked event of every key that is due; one bad key never stops the others.
@@ -119,17 +120,13 @@ async fn retry_head(
             let consumer = subscription.consumer;
             let Some(head) = head(conn, tenant, consumer, stream).await? else { return Ok(()) };
             let event = Event {
-                shard: 0,
-                xid: String::new(),
-                gpos: 0,
-                fence: 0,
                 tenant_id: tenant.uuid(),
                 stream_id: stream,
                 version: head.version,
                 event_id: head.event_id,
                 r#type: head.r#type,
                 payload: head.payload,
-                meta: head.meta,
+                meta: head.meta.0,
             };
             let Some(handler) = subscription.handlers.get(event.r#type.as_str()).cloned() else {
                 return Err(Fault::internal("a parked event has no handler any more").into());

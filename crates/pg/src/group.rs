@@ -1,8 +1,8 @@
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fault::Fault;
 use futures::future::BoxFuture;
@@ -17,18 +17,19 @@ type Flush<K, I, O> = dyn Fn(K, Vec<I>) -> BoxFuture<'static, Vec<Result<O, Faul
 /// Per key (a tenant, a shard) one flush runs at a time; what is submitted meanwhile is the next batch. While every item
 /// comes alone, each is flushed at once; under load batches grow by themselves, and rows that every item touches (a
 /// counter, a hot SKU) are locked once per batch. What one batch set free comes back as a burst, so after a batch of
-/// several, of whatever key, the next one gathers for 2 ms: else every burst is two batches, its first item and the rest.
+/// several, of whatever key, the next one gathers: else every burst is two batches, its first item and the rest.
 pub struct GroupCommit<K, I, O> {
     shared: Arc<Shared<K, I, O>>,
 }
 
-/// How long a batch gathers when several came together before.
-const GATHER: Duration = Duration::from_millis(2);
+/// A batch gathers twice as long as one of several took before it, but so long: starting a statement costs more than what
+/// it does to a row, and the longer it takes, the more will come together.
+const GATHER: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(20));
 
 struct Shared<K, I, O> {
     max: usize,
-    /// Whether the last batch had several items.
-    crowded: AtomicBool,
+    /// How long the next batch gathers, in microseconds.
+    gather: AtomicU64,
     flush: Box<Flush<K, I, O>>,
     queues: Mutex<HashMap<K, Queue<I, O>>>,
 }
@@ -57,7 +58,7 @@ where
         F: Fn(K, Vec<I>) -> BoxFuture<'static, Vec<Result<O, Fault>>> + Send + Sync + 'static,
     {
         let queues = Mutex::new(HashMap::new());
-        let shared = Shared { max, crowded: AtomicBool::new(false), flush: Box::new(flush), queues };
+        let shared = Shared { max, gather: AtomicU64::new(0), flush: Box::new(flush), queues };
         Self { shared: Arc::new(shared) }
     }
 
@@ -91,9 +92,15 @@ where
 }
 
 impl<K: Eq + Hash, I, O> Shared<K, I, O> {
-    fn gathers(&self, key: &K) -> bool {
+    fn gathers(&self, key: &K) -> Option<Duration> {
         let queues = self.queues.lock().expect("no flush panics while it holds the queues");
-        self.crowded.load(Ordering::Relaxed) && queues.get(key).is_some_and(|queue| queue.len() < self.max)
+        queues.get(key).filter(|queue| queue.len() < self.max)?;
+        Some(Duration::from_micros(self.gather.load(Ordering::Relaxed))).filter(|gather| !gather.is_zero())
+    }
+
+    fn flushed(&self, items: usize, took: Duration) {
+        let gather = if items > 1 { (took * 2).clamp(GATHER.0, GATHER.1) } else { Duration::ZERO };
+        self.gather.store(u64::try_from(gather.as_micros()).unwrap_or_default(), Ordering::Relaxed);
     }
 }
 
@@ -105,8 +112,8 @@ where
     O: Send + 'static,
 {
     loop {
-        if shared.gathers(&key) {
-            tokio::time::sleep(GATHER).await;
+        if let Some(gather) = shared.gathers(&key) {
+            tokio::time::sleep(gather).await;
         }
         let batch: Vec<(I, Waiter<O>)> = {
             let mut queues = shared.queues.lock().expect("no flush panics while it holds the queues");
@@ -118,7 +125,7 @@ where
             let take = queue.len().min(shared.max);
             queue.drain(..take).collect()
         };
-        shared.crowded.store(batch.len() > 1, Ordering::Relaxed);
+        let (count, start) = (batch.len(), Instant::now());
         let (items, waiters): (Vec<I>, Vec<Waiter<O>>) = batch.into_iter().unzip();
         // A panic in a flush must not leave the key without a leader for ever.
         let answers = match tokio::spawn((shared.flush)(key.clone(), items)).await {
@@ -128,6 +135,7 @@ where
                 Vec::new()
             }
         };
+        shared.flushed(count, start.elapsed());
         for (waiter, answer) in waiters.into_iter().zip(answers) {
             // The caller may have left; its item is committed all the same.
             drop(waiter.send(answer));
@@ -164,6 +172,28 @@ mod tests {
         }
         let flushes = flushes.load(Ordering::SeqCst);
         assert!((10..100).contains(&flushes), "{flushes} flushes for 500 items");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_batch_of_several_the_next_waits_for_what_comes_late() {
+        let batches: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
+        let seen = Arc::clone(&batches);
+        let group = GroupCommit::new(50, move |(): (), items: Vec<u8>| {
+            seen.lock().expect("no panic").push(items.clone());
+            async move { items.into_iter().map(Ok).collect() }.boxed()
+        });
+        let submit = async |item: u8| group.submit((), item).await.expect("an answer");
+        let start = tokio::time::Instant::now();
+        submit(1).await;
+        submit(2).await;
+        assert_eq!(start.elapsed(), Duration::ZERO, "who comes alone does not wait");
+        tokio::join!(submit(3), submit(4));
+        let late = async |item: u8| {
+            tokio::time::advance(GATHER.0 / 2).await;
+            submit(item).await
+        };
+        tokio::join!(submit(5), late(6));
+        assert_eq!(*batches.lock().expect("no panic"), [vec![1], vec![2], vec![3, 4], vec![5, 6]]);
     }
 
     #[tokio::test]

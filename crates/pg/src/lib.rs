@@ -10,19 +10,23 @@ mod connect;
 mod door;
 mod error;
 mod group;
+mod json;
 mod migrate;
 mod once;
 mod parts;
 mod set;
 mod shared;
+mod young;
 
 pub use door::{Pg, Target};
 pub use error::{Error, is_unique};
 pub use group::GroupCommit;
+pub use json::Json;
 pub use migrate::{Migrations, Source, migrate};
 pub use once::Once;
 pub use parts::{Parts, PartsError};
-pub use set::Ask;
+pub use set::{Answers, Ask, Items, Set};
+pub use young::Young;
 
 /// A connection inside a passage.
 pub type Conn = diesel_async::AsyncPgConnection;

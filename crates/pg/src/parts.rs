@@ -20,7 +20,7 @@ pub struct Parts {
     owner: String,
 }
 
-/// Why no parts could be made.
+/// Why the owner of the tables could not do its duties.
 #[derive(Debug, thiserror::Error)]
 pub enum PartsError {
     /// No connection as the owner.

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use ctx::Cause;
-use eventlog::NewEvent;
-use serde_json::{Value, json};
+use eventlog::Meta;
+use serde::Serialize;
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::definition::{Append, Definition, Outcome};
@@ -173,35 +175,60 @@ fn still(at: &Picture, status: &'static str, delay: Duration, outcome: &'static 
 }
 
 /// The item of `saga_advance` for one saga.
-pub(crate) fn item(definition: &Definition, at: &Picture, next: &Next, meta: Value) -> Value {
-    use base64::Engine as _;
-    let phase = |undoing: bool| if undoing { "undo" } else { "do" };
-    let append = next.append.as_ref();
-    let column =
-        |value: fn(&NewEvent) -> Value| append.map(|append| append.events.iter().map(value).collect::<Vec<_>>());
-    json!({
-        "saga": at.saga_id,
-        "seq": at.seq,
-        "step": next.step,
-        "phase": phase(next.undoing),
-        "status": next.status,
-        "attempts": next.attempts,
-        "delay_ms": u64::try_from(next.delay.as_millis()).unwrap_or(u64::MAX),
-        "state": next.state,
-        "signals": at.signals,
-        "undo_reason": next.why,
-        "meta": meta,
-        "stream": append.map(|append| append.stream),
-        "expected": append.map(|append| append.expected),
-        "types": column(|event| event.type_name.into()),
-        "topics": column(|event| event.topic.into()),
-        "payloads": column(|event| base64::prelude::BASE64_STANDARD.encode(&event.payload).into()),
-        "doc": append.map(|append| &append.doc),
-        "log_step": step_name(definition, at.step),
-        "log_phase": phase(at.undoing),
-        "log_outcome": next.outcome,
-        "log_detail": next.detail,
-    })
+#[derive(Debug, Serialize)]
+pub(crate) struct Item<'a> {
+    saga: Uuid,
+    seq: i32,
+    step: i16,
+    phase: &'static str,
+    status: &'static str,
+    attempts: i32,
+    delay_ms: u64,
+    state: &'a Value,
+    signals: i32,
+    undo_reason: Option<&'a str>,
+    meta: Meta,
+    stream: Option<Uuid>,
+    expected: Option<i32>,
+    types: Option<Vec<&'static str>>,
+    topics: Option<Vec<&'static str>>,
+    payloads: Option<Vec<String>>,
+    doc: Option<&'a Value>,
+    log_step: &'static str,
+    log_phase: &'static str,
+    log_outcome: &'static str,
+    log_detail: &'a str,
+}
+
+impl<'a> Item<'a> {
+    pub fn of(definition: &Definition, at: &Picture, next: &'a Next, meta: Meta) -> Self {
+        let phase = |undoing: bool| if undoing { "undo" } else { "do" };
+        let append = next.append.as_ref();
+        let events = append.map(|append| append.events.iter());
+        Self {
+            saga: at.saga_id,
+            seq: at.seq,
+            step: next.step,
+            phase: phase(next.undoing),
+            status: next.status,
+            attempts: next.attempts,
+            delay_ms: u64::try_from(next.delay.as_millis()).unwrap_or(u64::MAX),
+            state: &next.state,
+            signals: at.signals,
+            undo_reason: next.why.as_deref(),
+            meta,
+            stream: append.map(|append| append.stream),
+            expected: append.map(|append| append.expected),
+            types: events.clone().map(|events| events.map(|event| event.type_name).collect()),
+            topics: events.clone().map(|events| events.map(|event| event.topic).collect()),
+            payloads: events.map(|events| events.map(|event| BASE64_STANDARD.encode(&event.payload)).collect()),
+            doc: append.map(|append| &append.doc),
+            log_step: step_name(definition, at.step),
+            log_phase: phase(at.undoing),
+            log_outcome: next.outcome,
+            log_detail: &next.detail,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use ctx::Ctx;
 use diesel::sql_types::{Array, Integer, Jsonb, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
-use fault::Fault;
+use eventlog::Meta;
 use futures::FutureExt;
 use ids::TenantId;
-use pg::{Conn, GroupCommit, Pg};
+use pg::{Conn, Json, Pg, Set};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -54,7 +54,7 @@ pub struct Engine {
 struct Inner {
     pg: Pg,
     definitions: HashMap<(&'static str, i16), Definition>,
-    commits: GroupCommit<TenantId, Value, Value>,
+    commits: Set,
     owner: Uuid,
     room: Arc<Semaphore>,
     busy: Mutex<HashSet<Uuid>>,
@@ -68,7 +68,7 @@ impl std::fmt::Debug for Engine {
 }
 
 /// A saga as `saga_load` gives it.
-#[derive(serde::Deserialize)]
+#[derive(Debug, serde::Deserialize)]
 struct Row {
     saga_id: Uuid,
     kind: String,
@@ -86,7 +86,7 @@ struct Row {
 impl Engine {
     /// An engine that knows these tables.
     pub fn new(pg: Pg, definitions: Vec<Definition>) -> Self {
-        let commits = GroupCommit::of_set(pg.clone(), "saga.advance", |conn, tenant, items| {
+        let commits = Set::new(pg.clone(), "saga.advance", |conn, tenant, items| {
             async move { Ok(diesel::select(saga_advance(tenant.uuid(), items)).get_result(conn).await?) }.boxed()
         });
         let definitions = definitions.into_iter().map(|table| ((table.kind, table.rev), table)).collect();
@@ -211,14 +211,13 @@ impl Inner {
         let busy: Vec<Uuid> = self.busy().iter().copied().collect();
         let most = i32::try_from(room).unwrap_or(i32::MAX);
         let query = diesel::select(saga_due(self.owner, busy, most));
-        let due: Value = self.pg.worker_call("saga.claim", query).await?;
-        Ok(serde_json::from_value(due).map_err(Fault::internal)?)
+        let Json(due) = self.pg.worker_call("saga.claim", query).await?;
+        Ok(due)
     }
 
     async fn pictures(&self, tenant: TenantId, sagas: Vec<Uuid>) -> Result<Vec<Picture>, pg::Error> {
         let query = diesel::select(saga_load(tenant.uuid(), sagas));
-        let rows: Value = self.pg.ask("saga.load", query).await?;
-        let rows: Vec<Row> = serde_json::from_value(rows).map_err(Fault::internal)?;
+        let Json(rows): Json<Vec<Row>> = self.pg.ask("saga.load", query).await?;
         Ok(rows.into_iter().map(|row| row.picture(tenant)).collect())
     }
 
@@ -241,8 +240,8 @@ impl Inner {
                 tracing::error!(saga = %at.saga_id, step = step_name(definition, at.step), reason = next.detail,
                     "saga needs attention");
             }
-            let item = advance::item(definition, &at, &next, eventlog::meta(&ctx));
-            let verdict = match self.commits.submit(at.tenant, item).await {
+            let item = advance::Item::of(definition, &at, &next, Meta::of(&ctx));
+            let verdict: String = match self.commits.submit(at.tenant, &item).await {
                 Ok(verdict) => verdict,
                 Err(error) => {
                     tracing::warn!(saga = %at.saga_id, %error, "step not written; it will be done again");
@@ -250,7 +249,7 @@ impl Inner {
                     return;
                 }
             };
-            match verdict.as_str().unwrap_or_default() {
+            match verdict.as_str() {
                 "ok" if next.goes_on() => at.follow(next),
                 "ok" => return self.wake_later(&next),
                 // The aggregate moved under the step: look at it again, with the same keys.

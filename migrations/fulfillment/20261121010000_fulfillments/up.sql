@@ -118,7 +118,7 @@ BEGIN
   WITH done AS (
     UPDATE fulfillments f SET state = m.state, version = m.expected + cardinality(m.types),
         wms_order_id = coalesce(nullif(m.wms_order_id, ''), f.wms_order_id), observed_at = greatest(f.observed_at, m.observed)
-      FROM unnest(moves) AS m
+      FROM (SELECT * FROM unnest(moves) LIMIT cardinality(moves)) AS m
       WHERE f.tenant_id = p_tenant AND f.fulfillment_id = m.id AND f.version = m.expected RETURNING f.*
   ) SELECT coalesce(array_agg(ROW(done.*)::fulfillments), '{}') INTO moved FROM done;
   IF NOT events_append(p_tenant, ARRAY(

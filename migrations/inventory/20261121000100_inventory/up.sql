@@ -186,21 +186,21 @@ BEGIN
                             'reserved', level.reserved, 'safety', level.safety);
 END $$;
 
--- The reservation of an order as the service reads it; NULL: none.
-CREATE FUNCTION reservation_json(p_tenant uuid, p_order uuid) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+-- Reservations of some orders as the service reads them: in one question, for one each would cost more than what it finds.
+CREATE FUNCTION reservations_json(p_tenant uuid, p_orders uuid[]) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
 BEGIN
-  RETURN (SELECT jsonb_build_object(
+  RETURN (SELECT coalesce(jsonb_agg(jsonb_build_object(
     'id', r.reservation_id, 'order_id', r.order_id, 'state', r.state, 'version', r.version, 'expires_at', r.expires_at,
     'round', r.round, 'allocations', (SELECT coalesce(jsonb_agg(jsonb_build_object('sku', a.sku, 'warehouse', a.warehouse,
                             'quantity', a.quantity, 'consumed', a.consumed, 'fulfillment', a.fulfillment_id) ORDER BY a.sku, a.warehouse), '[]')
-                    FROM allocations a WHERE a.tenant_id = p_tenant AND a.order_id = p_order))
-  FROM reservations r WHERE r.tenant_id = p_tenant AND r.order_id = p_order);
+                    FROM allocations a WHERE a.tenant_id = p_tenant AND a.order_id = r.order_id))), '[]')
+  FROM reservations r WHERE r.tenant_id = p_tenant AND r.order_id = ANY (p_orders));
 END $$;
 
 CREATE FUNCTION reservation_lookup(p_tenant uuid, p_order uuid) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM set_config('app.tenant', p_tenant::text, true);
-  RETURN reservation_json(p_tenant, p_order);
+  RETURN reservations_json(p_tenant, ARRAY[p_order])->0;
 END $$;
 
 -- Locks the reservations of some orders and the stock of some SKUs, and tells what they are: first half of every
@@ -212,8 +212,7 @@ DECLARE
 BEGIN
   PERFORM FROM reservations WHERE tenant_id = p_tenant AND order_id = ANY (p_orders) ORDER BY order_id FOR NO KEY UPDATE;
   -- A new statement sees what the locks waited for.
-  SELECT coalesce(jsonb_agg(reservation_json(p_tenant, r.order_id)), '[]') INTO known
-    FROM reservations r WHERE r.tenant_id = p_tenant AND r.order_id = ANY (p_orders);
+  known := reservations_json(p_tenant, p_orders);
   IF cardinality(p_skus) > 0 THEN
     PERFORM FROM stock WHERE tenant_id = p_tenant AND sku = ANY (p_skus) ORDER BY sku, warehouse FOR NO KEY UPDATE;
     SELECT coalesce(jsonb_agg(jsonb_build_object('sku', s.sku, 'warehouse', s.warehouse,
@@ -255,19 +254,22 @@ BEGIN
     FROM unnest(p_orders, p_reservations, p_rounds, p_hold_s) AS n (order_id, reservation_id, round, hold_s) ORDER BY n.order_id
     ON CONFLICT (tenant_id, order_id) DO NOTHING;
   GET DIAGNOSTICS held = ROW_COUNT;
-  -- An order whose hold ran out may try again, and one that is paid anew, with a new reservation; its row was found and
-  -- locked.
-  UPDATE reservations r SET reservation_id = n.reservation_id, state = 1, version = 1, round = n.round, updated_at = now(),
-      expires_at = now() + make_interval(secs => n.hold_s)
-    FROM unnest(p_orders, p_reservations, p_rounds, p_hold_s) AS n (order_id, reservation_id, round, hold_s)
-    WHERE r.tenant_id = p_tenant AND r.order_id = ANY (p_orders) AND r.order_id = n.order_id
-      AND ((r.state = 5 AND r.round <= n.round) OR (r.state = 4 AND r.round < n.round));
-  GET DIAGNOSTICS again = ROW_COUNT;
-  IF held + again <> cardinality(p_orders) THEN
-    -- Another process reserved for one of the orders since the lock: decide again.
-    RAISE EXCEPTION 'an order was reserved meanwhile' USING ERRCODE = 'serialization_failure';
+  IF held < cardinality(p_orders) THEN
+    -- An order whose hold ran out may try again, and one that is paid anew, with a new reservation; its row was found and
+    -- locked.
+    UPDATE reservations r SET reservation_id = n.reservation_id, state = 1, version = 1, round = n.round, updated_at = now(),
+        expires_at = now() + make_interval(secs => n.hold_s)
+      FROM (SELECT * FROM unnest(p_orders, p_reservations, p_rounds, p_hold_s) LIMIT cardinality(p_orders))
+        AS n (order_id, reservation_id, round, hold_s)
+      WHERE r.tenant_id = p_tenant AND r.order_id = n.order_id
+        AND ((r.state = 5 AND r.round <= n.round) OR (r.state = 4 AND r.round < n.round));
+    GET DIAGNOSTICS again = ROW_COUNT;
+    IF held + again <> cardinality(p_orders) THEN
+      -- Another process reserved for one of the orders since the lock: decide again.
+      RAISE EXCEPTION 'an order was reserved meanwhile' USING ERRCODE = 'serialization_failure';
+    END IF;
+    DELETE FROM allocations WHERE tenant_id = p_tenant AND order_id = ANY (p_orders);
   END IF;
-  DELETE FROM allocations WHERE tenant_id = p_tenant AND order_id = ANY (p_orders);
   INSERT INTO allocations (tenant_id, order_id, sku, warehouse, quantity)
     SELECT p_tenant, p.order_id, p.sku, p.warehouse, p.quantity
     FROM jsonb_to_recordset(p_plan) AS p (order_id uuid, sku text, warehouse text, quantity int);
@@ -334,7 +336,7 @@ BEGIN
   IF NOT FOUND THEN
     RAISE EXCEPTION 'the order was reserved meanwhile' USING ERRCODE = 'serialization_failure';
   END IF;
-  RETURN reservation_json(p_tenant, p_order);
+  RETURN reservations_json(p_tenant, ARRAY[p_order])->0;
 END $$;
 
 -- Second half of consuming: units of one shipment leave a warehouse. p_lines: [{sku, quantity}], within what is left.

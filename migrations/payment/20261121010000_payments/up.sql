@@ -316,8 +316,8 @@ BEGIN
   RETURN true;
 END $$;
 
--- Begins payments of orders, in order: [{turn, payment}]. `turn`: OURS (just begun), STALE (nobody reported for 30 s:
--- inquire), THEIRS.
+-- Begins payments of orders, in order: [{turn, payment}]. `turn`: OURS (just begun: of the payment only its created_at),
+-- STALE (nobody reported for 30 s: inquire), THEIRS.
 CREATE FUNCTION payments_begin(p_tenant uuid, p_items jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   items beginning[] := ARRAY(SELECT i FROM jsonb_populate_recordset(NULL::beginning, p_items) AS i);
@@ -345,7 +345,7 @@ BEGIN
       FROM unnest(begun) AS b JOIN unnest(items) AS i ON i.payment = b.payment_id)) THEN
     RAISE EXCEPTION 'a payment that begins has events';
   END IF;
-  RETURN (SELECT jsonb_agg(CASE WHEN b.payment_id IS NOT NULL THEN jsonb_build_object('turn', 'OURS', 'payment', to_jsonb(b))
+  RETURN (SELECT jsonb_agg(CASE WHEN b.payment_id IS NOT NULL THEN jsonb_build_object('turn', 'OURS', 'created_at', b.created_at)
       ELSE payment_begun(p_tenant, i.order_id, i.round) END ORDER BY i.ordinality)
     FROM unnest(items) WITH ORDINALITY AS i LEFT JOIN unnest(begun) AS b ON b.payment_id = i.payment);
 END $$;
@@ -433,7 +433,7 @@ BEGIN
           THEN coalesce(p.authorized_at, now()) + interval '1 day' * (6 + d.hold) END,
         check_at = CASE WHEN d.unresolved OR p.pending > e.ended THEN coalesce(p.check_at, now() + interval '30 s') END,
         version = p.version + cardinality(i.types), revision = p.revision + 1
-      FROM unnest(p_items) AS i
+      FROM (SELECT * FROM unnest(p_items) LIMIT cardinality(p_items)) AS i
       CROSS JOIN LATERAL (SELECT (i.doc ?| ARRAY['capture', 'refund', 'increment'])::int AS ended) AS e
       CROSS JOIN LATERAL jsonb_to_record(i.doc) AS d(state text, authorized bigint, captured bigint, voided bigint, refunded bigint,
         refunded_own bigint, closed boolean, void_requested boolean, unknown boolean, decline_reason text, action_url text,
@@ -453,8 +453,8 @@ BEGIN
   RETURN changed;
 END $$;
 
--- The same of changes as JSON, with payloads in base64, in order: the payment as it is then, null when its row moved on
--- meanwhile. Of two changes of one payment the second comes too late.
+-- The same of changes as JSON, with payloads in base64, in order: what the row alone knows of the payment then, null when
+-- it moved on meanwhile. Of two changes of one payment the second comes too late.
 CREATE FUNCTION payments_settle(p_tenant uuid, p_items jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   turns bigint[] := ARRAY(SELECT row_number() OVER (PARTITION BY i.value->>'payment' ORDER BY i.ordinality)
@@ -465,7 +465,9 @@ BEGIN
     SELECT ROW(i.payment, i.revision, i.doc, i.types, i.topics, ARRAY(SELECT decode(p, 'base64') FROM unnest(i.payloads) AS p), i.meta)::settling
     FROM ROWS FROM (jsonb_to_recordset(p_items) AS (payment uuid, revision int, doc jsonb, types text[], topics text[], payloads text[],
       meta jsonb)) WITH ORDINALITY AS i (payment, revision, doc, types, topics, payloads, meta, n) WHERE turns[i.n] = 1));
-  RETURN (SELECT jsonb_agg(to_jsonb(c) ORDER BY i.ordinality) FROM jsonb_array_elements(p_items) WITH ORDINALITY AS i
+  RETURN (SELECT jsonb_agg(CASE WHEN c.payment_id IS NOT NULL
+      THEN jsonb_build_object('revision', c.revision, 'checks', c.checks, 'authorized_at', c.authorized_at) END ORDER BY i.ordinality)
+    FROM jsonb_array_elements(p_items) WITH ORDINALITY AS i
     LEFT JOIN unnest(changed) AS c ON turns[i.ordinality] = 1 AND c.payment_id = (i.value->>'payment')::uuid);
 END $$;
 

@@ -31,7 +31,10 @@ END $$;
 -- Functions are for the service's two roles only. Each statement of a function is planned once per connection, and rows
 -- are found by their keys whatever the arguments: planning anew cost a tenth of an order. A plan made for an empty table
 -- is kept until the table is analyzed for the first time, so what must be right from the first row on names its rows one
--- by one (LATERAL with LIMIT); a function that reads many rows at once says so with a plan_cache_mode of its own.
+-- by one (LATERAL with LIMIT; where a set is joined to what it changes, LIMIT with the set's own length: a limit that is
+-- not known when the plan is made counts as a tenth, so a set counts as one row, which is looked up by its key, whatever
+-- the statistics say of the tenants' mean size). A function that reads many rows at once says so with a plan_cache_mode
+-- of its own.
 CREATE FUNCTION om_grant() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   schema text := current_schema();
@@ -326,20 +329,16 @@ BEGIN
     EXIT WHEN early IS NULL;
     wanted := wanted * 2;
   END LOOP;
-  WITH batch AS (
-    SELECT * FROM events e WHERE (e.xid, e.gpos) > (c.xid, c.gpos) AND (e.xid, e.gpos) <= (upto.xid, upto.gpos)
-  ), sent AS (
-    INSERT INTO om_bus.log (shard, topic, tenant_id, stream_id, version, event_id, type, payload, meta, occurred_at)
-      SELECT abs(hashtext(b.stream_id::text)::bigint % 8), b.topic, b.tenant_id, b.stream_id, b.version, b.event_id, b.type, b.payload,
-             b.meta, b.occurred_at
-      FROM batch b ORDER BY b.stream_id, b.version
-    RETURNING 1
-  ), last AS (
-    SELECT b.xid, b.gpos FROM batch b ORDER BY b.xid DESC, b.gpos DESC LIMIT 1
-  ), moved_to AS (
-    UPDATE relay_cursor r SET xid = l.xid, gpos = l.gpos FROM last l WHERE r.id = 1 RETURNING 1
-  )
-  SELECT count(*) INTO moved FROM sent;
+  INSERT INTO om_bus.log (shard, topic, tenant_id, stream_id, version, event_id, type, payload, meta, occurred_at)
+    SELECT abs(hashtext(b.stream_id::text)::bigint % 8), b.topic, b.tenant_id, b.stream_id, b.version, b.event_id, b.type, b.payload,
+      b.meta, b.occurred_at
+    FROM events b WHERE (b.xid, b.gpos) > (c.xid, c.gpos) AND (b.xid, b.gpos) <= (upto.xid, upto.gpos)
+    ORDER BY b.stream_id, b.version;
+  GET DIAGNOSTICS moved = ROW_COUNT;
+  -- Where nothing is left the edge was cut back behind the cursor, which must not go there.
+  IF moved > 0 THEN
+    UPDATE relay_cursor SET xid = upto.xid, gpos = upto.gpos WHERE id = 1;
+  END IF;
   RETURN moved;
 END $$;
 
@@ -378,7 +377,8 @@ BEGIN
   RETURN (SELECT coalesce(jsonb_agg(jsonb_build_array(d.tenant_id, d.saga_id)), '[]') FROM (
     SELECT s.tenant_id, s.saga_id FROM shard_leases l
     CROSS JOIN LATERAL (SELECT s.tenant_id, s.saga_id, s.wake_at FROM sagas s WHERE s.shard = l.shard AND s.status IN ('running', 'waiting')
-      AND s.wake_at <= now() AND NOT s.saga_id = ANY (p_busy) ORDER BY s.wake_at LIMIT p_limit) s
+      -- Busy ones are the oldest, so each is met: in a hash, for an array is searched from its beginning.
+      AND s.wake_at <= now() AND s.saga_id NOT IN (SELECT unnest(p_busy)) ORDER BY s.wake_at LIMIT p_limit) s
     WHERE l.owner = p_owner AND l.lease_until > now() AND NOT l.yields ORDER BY s.wake_at LIMIT p_limit) d);
 END $$;
 
@@ -441,8 +441,8 @@ BEGIN
       -- What is due and goes on at once stays due since then: a row whose indexed columns stand still is cheap to write.
       wake_at = CASE WHEN m.status = 'running' AND m.delay_ms = 0 AND s.wake_at <= now() THEN s.wake_at
                      WHEN m.had_signals > m.signals THEN now() ELSE now() + m.delay_ms * interval '1 ms' END
-    FROM unnest(moves) AS m
-    -- Locked above, so it is still there; joined by key, a plan made for an empty table walks the tenant's sagas.
+    FROM (SELECT * FROM unnest(moves) LIMIT cardinality(moves)) AS m
+    -- Locked above, so it is still there.
     WHERE s.ctid = m.at;
   INSERT INTO saga_log (tenant_id, saga_id, seq, step, phase, outcome, detail)
     SELECT p_tenant, m.saga, m.seq + 1, m.log_step, m.log_phase, m.log_outcome, m.log_detail FROM unnest(moves) AS m;

@@ -77,7 +77,7 @@ BEGIN
         label = coalesce(nullif(p.doc -> 'label', 'null'), s.label),
         printed = coalesce(decode(p.doc ->> 'printed', 'hex'), s.printed),
         poll_at = coalesce((p.doc ->> 'poll_at')::timestamptz, s.poll_at)
-      FROM unnest(p_pictures) AS p
+      FROM (SELECT * FROM unnest(p_pictures) LIMIT cardinality(p_pictures)) AS p
       WHERE s.tenant_id = p_tenant AND s.shipment_id = p.stream AND s.version = p.expected RETURNING s.shipment_id
   ) SELECT coalesce(array_agg(shipment_id), '{}') INTO moved FROM done;
   RETURN moved;

@@ -76,6 +76,11 @@ impl Opened {
         Some(pg::Parts::new(Target::new(self.template.clone()), self.admin.clone()?))
     }
 
+    /// Who looks after the statistics of small tables, when somebody is named who owns them.
+    pub(crate) fn young(&self) -> Option<pg::Young> {
+        Some(pg::Young::new(Target::new(self.template.clone()), self.admin.clone()?))
+    }
+
     pub(crate) async fn close(self) -> Result<()> {
         if let Some(cluster) = self.cluster {
             tokio::task::spawn_blocking(move || cluster.stop()).await?;

@@ -13,7 +13,7 @@ use futures::FutureExt;
 use ids::{FulfillmentId, OrderId, TenantId};
 use jiff::Timestamp;
 use jiff_diesel::ToDiesel;
-use pg::{GroupCommit, Pg};
+use pg::{Pg, Set};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -87,17 +87,17 @@ pub(crate) struct Move {
 pub(crate) struct Store {
     pg: Pg,
     vault: Vault,
-    wishes: GroupCommit<TenantId, Value, Value>,
-    moves: GroupCommit<TenantId, Value, Value>,
+    wishes: Set,
+    moves: Set,
 }
 
 impl Store {
     pub(crate) fn new(pg: Pg, vault: Vault) -> Self {
-        let wishes = GroupCommit::of_set(pg.clone(), "fulfillment.intend", |conn, tenant, wishes| {
+        let wishes = Set::new(pg.clone(), "fulfillment.intend", |conn, tenant, wishes| {
             async move { Ok(diesel::select(sql::fulfillments_intend(tenant.uuid(), wishes)).get_result(conn).await?) }
                 .boxed()
         });
-        let moves = GroupCommit::of_set(pg.clone(), "fulfillment.move", |conn, tenant, moves| {
+        let moves = Set::new(pg.clone(), "fulfillment.move", |conn, tenant, moves| {
             async move { Ok(diesel::select(sql::fulfillments_move(tenant.uuid(), moves)).get_result(conn).await?) }
                 .boxed()
         });
@@ -134,8 +134,7 @@ impl Store {
             "payload": hex::encode(payload),
             "meta": eventlog::meta(ctx),
         });
-        let answer = self.wishes.submit(ctx.tenant, wish).await?;
-        Ok(match read(answer)? {
+        Ok(match self.wishes.submit(ctx.tenant, &wish).await? {
             Outcome::New { fulfillment } | Outcome::Known { fulfillment } => Intent::Stored(fulfillment),
             Outcome::Cancelled => Intent::Cancelled,
         })
@@ -143,7 +142,7 @@ impl Store {
 
     /// Moves a fulfillment; `None` when it is not at the expected version any more.
     pub(crate) async fn advance(&self, ctx: &Ctx, step: Move) -> Result<Option<Fulfillment>, Fault> {
-        read(self.moves.submit(ctx.tenant, move_json(step, ctx)).await?)
+        self.moves.submit(ctx.tenant, &move_json(step, ctx)).await
     }
 
     /// Writes all that one answer of the warehouse system changed, in one transaction; returns how many moved.

@@ -4,3 +4,4 @@ mod batch;
 mod engines;
 mod operators;
 mod world;
+mod young;

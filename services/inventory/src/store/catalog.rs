@@ -9,7 +9,7 @@ use fault::Fault;
 use ids::TenantId;
 use jiff::Timestamp;
 use money::Money;
-use pg::{Conn, Pg};
+use pg::{Conn, Json, Pg};
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -31,7 +31,7 @@ mod sql {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct ProductRow {
     sku: String,
     display_name: String,
@@ -275,8 +275,8 @@ async fn changed(conn: &mut Conn, ctx: &Ctx, sku: &str, expected: i32) -> Result
 /// Of the database.
 pub async fn products(pg: &Pg, tenant: TenantId, skus: Vec<String>) -> Result<Vec<Product>, pg::Error> {
     let query = diesel::select(sql::get_products(tenant.uuid(), skus));
-    let doc = pg.call::<Value, _>("inventory.get_products", query).await?;
-    all(decode(doc)?)
+    let Json(rows) = pg.ask("inventory.get_products", query).await?;
+    all(rows)
 }
 
 /// Up to `limit` products behind a SKU, by SKU.

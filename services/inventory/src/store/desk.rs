@@ -128,7 +128,7 @@ pub async fn reservation_page(
     limit: i64,
 ) -> Result<Vec<Reservation>, pg::Error> {
     let rows = sql_query(
-        "SELECT reservation_json(r.tenant_id, r.order_id) AS doc FROM reservations r \
+        "SELECT reservations_json(r.tenant_id, ARRAY[r.order_id])->0 AS doc FROM reservations r \
          WHERE r.tenant_id = $1 AND ($2 IS NULL OR r.order_id > $2) AND ($3 IS NULL OR r.state = $3) \
          AND ($4 = '' OR EXISTS (SELECT FROM allocations a WHERE a.tenant_id = r.tenant_id \
               AND a.order_id = r.order_id AND split_part(a.sku, '@', 1) = $4)) \

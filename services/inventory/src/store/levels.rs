@@ -3,7 +3,7 @@ use diesel::sql_types::{BigInt, Bool, Integer, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use ids::TenantId;
 use jiff::Timestamp;
-use pg::{Conn, Pg};
+use pg::{Conn, Json, Pg};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -98,7 +98,8 @@ pub struct Movement {
 /// Of the database.
 pub async fn stocks(pg: &Pg, tenant: TenantId, skus: Vec<String>) -> Result<Vec<Stock>, pg::Error> {
     let query = diesel::select(sql::get_stock(tenant.uuid(), skus));
-    decode(pg.ask::<serde_json::Value, _>("inventory.get_stock", query).await?)
+    let Json(found) = pg.ask("inventory.get_stock", query).await?;
+    Ok(found)
 }
 
 /// Stock of a product inside a transaction.
@@ -107,7 +108,7 @@ pub async fn stocks(pg: &Pg, tenant: TenantId, skus: Vec<String>) -> Result<Vec<
 /// NotFound PRODUCT_NOT_FOUND.
 pub async fn stock(conn: &mut Conn, tenant: TenantId, sku: &str) -> Result<Stock, pg::Error> {
     let query = diesel::select(sql::get_stock(tenant.uuid(), vec![sku.to_owned()]));
-    let found: Vec<Stock> = decode(query.get_result::<serde_json::Value>(conn).await?)?;
+    let Json(found): Json<Vec<Stock>> = query.get_result(conn).await?;
     Ok(found.into_iter().next().ok_or_else(|| crate::queries::no_product(sku))?)
 }
 

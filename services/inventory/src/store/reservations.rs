@@ -6,7 +6,7 @@ use eventlog::NewEvent;
 use fault::Fault;
 use ids::{FulfillmentId, OrderId, ReservationId, ShipmentId, TenantId};
 use jiff::Timestamp;
-use pg::{Conn, Pg};
+use pg::{Conn, Json, Pg};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -46,7 +46,7 @@ mod sql {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Row {
     id: Uuid,
     order_id: Uuid,
@@ -57,7 +57,7 @@ struct Row {
     allocations: Vec<AllocationRow>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct AllocationRow {
     sku: String,
     warehouse: String,
@@ -106,7 +106,7 @@ pub struct Locked {
 /// Of the database.
 pub async fn lookup(pg: &Pg, tenant: TenantId, order: OrderId) -> Result<Option<Reservation>, pg::Error> {
     let query = diesel::select(sql::reservation_lookup(tenant.uuid(), order.uuid()));
-    let doc = pg.call::<Option<Value>, _>("inventory.get_reservation", query).await?;
+    let doc = pg.ask::<Option<Value>, _>("inventory.get_reservation", query).await?;
     doc.map(reservation).transpose()
 }
 
@@ -115,12 +115,12 @@ pub async fn lookup(pg: &Pg, tenant: TenantId, order: OrderId) -> Result<Option<
 /// # Errors
 /// Of the database.
 pub async fn lock(conn: &mut Conn, tenant: TenantId, orders: &[OrderId], skus: &[String]) -> Result<Locked, pg::Error> {
-    #[derive(Deserialize)]
+    #[derive(Debug, Deserialize)]
     struct LockedRow {
         reservations: Vec<Row>,
         levels: Vec<LevelRow>,
     }
-    #[derive(Deserialize)]
+    #[derive(Debug, Deserialize)]
     struct LevelRow {
         sku: String,
         warehouse: String,
@@ -128,7 +128,7 @@ pub async fn lock(conn: &mut Conn, tenant: TenantId, orders: &[OrderId], skus: &
     }
     let orders: Vec<Uuid> = orders.iter().map(|order| order.uuid()).collect();
     let query = diesel::select(sql::reserve_lock(tenant.uuid(), orders, skus));
-    let doc: LockedRow = decode(query.get_result::<Value>(conn).await?)?;
+    let Json(doc): Json<LockedRow> = query.get_result(conn).await?;
     let level = |LevelRow { sku, warehouse, free }| Level { sku, warehouse, free };
     Ok(Locked {
         reservations: doc.reservations.into_iter().map(Reservation::try_from).collect::<Result<_, _>>()?,
@@ -178,7 +178,8 @@ pub async fn apply_holds(conn: &mut Conn, tenant: TenantId, holds: &[Hold]) -> R
         holds.iter().map(|hold| hold.event.payload.as_slice()).collect::<Vec<_>>(),
         holds.iter().map(|hold| hold.meta.clone()).collect::<Vec<_>>(),
     );
-    decode(diesel::select(query).get_result::<Value>(conn).await?)
+    let Json(ends) = diesel::select(query).get_result(conn).await?;
+    Ok(ends)
 }
 
 /// Keeps holds that were found held under the lock, each with its event and meta.

@@ -8,7 +8,7 @@ use diesel::sql_types::{Integer, Text};
 use fault::Fault;
 use ids::{OrderId, TenantId, UserId};
 use jiff_diesel::Timestamp;
-use pg::Pg;
+use pg::{Json, Pg};
 use serde::Deserialize;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -45,7 +45,7 @@ const WARM: Duration = Duration::from_secs(240);
 /// Orders that are warmed.
 const NEWEST: i32 = 200;
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Changes {
     next: String,
     changed: Vec<(Uuid, Uuid, i32, Uuid)>,
@@ -75,8 +75,7 @@ impl Listener {
     pub async fn hear(&mut self) -> Result<(), Fault> {
         let then = Instant::now();
         let query = diesel::select(order_changes(self.from.clone()));
-        let changes: serde_json::Value = self.pg.worker_call("order.changes", query).await?;
-        let Changes { next, changed } = serde_json::from_value(changes).map_err(Fault::internal)?;
+        let Json(Changes { next, changed }) = self.pg.worker_call("order.changes", query).await?;
         if !self.started {
             self.cache.end_all().await.map_err(Fault::internal)?;
             self.started = true;

@@ -23,9 +23,10 @@ use fault::Fault;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use ids::{OrderId, PaymentId, RefundId, ShipmentId, TenantId, UserId};
+use jiff::Timestamp;
 pub use model::{Begun, Due, Entry, Figures, Limit, OpenEntries, Parked, Place, Status, Stored, Turn, Webhook};
 use money::Money;
-use pg::{Conn, GroupCommit, Pg};
+use pg::{Conn, Pg, Set};
 pub use row::{Capture, Ends, EntryState, Increment, Refund};
 use row::{Facts, Row};
 pub use seal::Instrument;
@@ -63,17 +64,17 @@ pub struct Wanted<'a> {
 pub struct Store {
     pg: Pg,
     vault: Vault,
-    begins: GroupCommit<TenantId, Value, Value>,
-    changes: GroupCommit<TenantId, Value, Value>,
+    begins: Set,
+    changes: Set,
 }
 
 impl Store {
     /// The tables behind a door.
     pub fn new(pg: Pg, vault: Vault) -> Self {
-        let begins = GroupCommit::of_set(pg.clone(), "payment.begin", |conn, tenant, items| {
+        let begins = Set::new(pg.clone(), "payment.begin", |conn, tenant, items| {
             async move { Ok(diesel::select(sql::payments_begin(tenant.uuid(), items)).get_result(conn).await?) }.boxed()
         });
-        let changes = GroupCommit::of_set(pg.clone(), "payment.settle", |conn, tenant, items| {
+        let changes = Set::new(pg.clone(), "payment.settle", |conn, tenant, items| {
             async move { Ok(diesel::select(sql::payments_settle(tenant.uuid(), items)).get_result(conn).await?) }
                 .boxed()
         });
@@ -117,10 +118,19 @@ impl Store {
         #[derive(Deserialize)]
         struct Doc {
             turn: Turn,
-            payment: Row,
+            // One of the two: when it began just now, or the payment that there is.
+            created_at: Option<Timestamp>,
+            payment: Option<Row>,
         }
-        let doc: Doc = decode(self.begins.submit(ctx.tenant, item).await?)?;
-        Ok(Begun { turn: doc.turn, payment: doc.payment.into() })
+        let Doc { turn, created_at, payment: found } = self.begins.submit(ctx.tenant, &item).await?;
+        let payment = match (created_at, found) {
+            (Some(created_at), _) => {
+                Payment { customer, immediate, ..Payment::begun(payment, (order, round), amount, provider, created_at) }
+            }
+            (None, Some(found)) => found.into(),
+            (None, None) => return Err(Fault::internal("a payment that began is not there")),
+        };
+        Ok(Begun { turn, payment })
     }
 
     /// A payment by its id.
@@ -162,7 +172,7 @@ impl Store {
         ends: Option<Ends<'_>>,
     ) -> Result<Option<Payment>, Fault> {
         let written = Written::of(before, next, ends)?;
-        self.write(ctx, before, written, eventlog::meta(ctx)).await
+        self.write(ctx, (before, next), written, eventlog::meta(ctx)).await
     }
 
     /// [`Store::settle`] with the words of the person who wanted it, for the audit.
@@ -182,16 +192,23 @@ impl Store {
         }
         let mut meta = eventlog::meta(ctx);
         meta["note"] = why.into();
-        self.write(ctx, before, written, meta).await
+        self.write(ctx, (before, next), written, meta).await
     }
 
     async fn write(
         &self,
         ctx: &Ctx,
-        before: &Payment,
+        (before, next): (&Payment, &Payment),
         written: Written,
         meta: Value,
     ) -> Result<Option<Payment>, Fault> {
+        /// What the row alone knows: the rest is as it was written.
+        #[derive(Deserialize)]
+        struct Settled {
+            revision: i32,
+            checks: i16,
+            authorized_at: Option<Timestamp>,
+        }
         let item = json!({
             "payment": before.id.uuid(),
             "revision": before.revision,
@@ -201,7 +218,13 @@ impl Store {
             "payloads": written.payloads.iter().map(|payload| BASE64.encode(payload)).collect::<Vec<_>>(),
             "meta": meta,
         });
-        decode::<Option<Row>>(self.changes.submit(ctx.tenant, item).await?).map(|row| row.map(Payment::from))
+        let settled: Option<Settled> = self.changes.submit(ctx.tenant, &item).await?;
+        Ok(settled.map(|Settled { revision, checks, authorized_at }| Payment {
+            revision,
+            checks,
+            authorized_at,
+            ..next.clone()
+        }))
     }
 
     /// Marks that an order wants no money held for a round, before anybody asked or after.

@@ -12,7 +12,7 @@ use futures::FutureExt;
 use ids::{OrderId, TenantId};
 use jiff::Timestamp;
 use jiff_diesel::ToDiesel;
-use pg::{Conn, GroupCommit, Pg};
+use pg::{Conn, Json, Pg, Set};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -115,12 +115,12 @@ struct Doc {
 #[derive(Debug, Clone)]
 pub struct RiskStore {
     pg: Pg,
-    verdicts: GroupCommit<TenantId, Value, Value>,
+    verdicts: Set,
 }
 
 impl RiskStore {
     pub fn new(pg: Pg) -> Self {
-        let verdicts = GroupCommit::of_set(pg.clone(), "risk.record", |conn, tenant, items| {
+        let verdicts = Set::new(pg.clone(), "risk.record", |conn, tenant, items| {
             async move { Ok(diesel::select(risks_record(tenant.uuid(), items)).get_result(conn).await?) }.boxed()
         });
         Self { pg, verdicts }
@@ -156,16 +156,14 @@ impl RiskStore {
             "meta": eventlog::meta(ctx),
         });
         // Where orders are counted the transaction holds the tenant's lock, so it does nothing else.
-        let found = if stage == Stage::Placed && policy.velocity_limit > 0 {
+        if stage == Stage::Placed && policy.velocity_limit > 0 {
             let most = (policy.velocity_limit, policy.velocity_window_s);
-            self.pg
-                .call("risk.record", diesel::select(risk_record(ctx.tenant.uuid(), item, most.0, most.1)))
-                .boxed()
-                .await?
+            let query = diesel::select(risk_record(ctx.tenant.uuid(), item, most.0, most.1));
+            let Json(found) = self.pg.call("risk.record", query).boxed().await?;
+            Ok(found)
         } else {
-            self.verdicts.submit(ctx.tenant, item).await?
-        };
-        serde_json::from_value(found).map_err(Fault::internal)
+            self.verdicts.submit(ctx.tenant, &item).await
+        }
     }
 
     /// Ends a review.

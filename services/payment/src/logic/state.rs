@@ -197,6 +197,49 @@ pub struct Payment {
 }
 
 impl Payment {
+    /// As its row begins, before anybody was asked.
+    pub fn begun(
+        id: PaymentId,
+        (order, round): (OrderId, i32),
+        asked: Money,
+        provider: &str,
+        created_at: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            order,
+            round,
+            asked: Some(asked),
+            authorized: 0,
+            captured: 0,
+            refunded: 0,
+            refunded_own: 0,
+            refund_pending: 0,
+            disputes: BTreeMap::new(),
+            ceiling: asked.minor,
+            customer: None,
+            attempt: 1,
+            old_references: Vec::new(),
+            immediate: false,
+            manual: false,
+            stray: None,
+            hold: Hold::Open,
+            closed: false,
+            void_requested: false,
+            unknown: false,
+            decline_reason: None,
+            action_url: None,
+            avs: None,
+            cvv: None,
+            provider: provider.to_owned(),
+            reference: None,
+            authorized_at: None,
+            created_at,
+            checks: 0,
+            revision: 0,
+        }
+    }
+
     /// Where the payment stands.
     pub fn state(&self) -> State {
         if self.disputed() > 0 {

@@ -20,6 +20,21 @@ async fn pay_03_money_is_held_for_an_order_once() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_an_authorization_answers_is_what_is_stored() -> Result<()> {
+    let world = World::start().await?;
+    for method in ["pm_sim_visa", "pm_sim_declined", "pm_sim_avs_fail", "pm_sim_cvc_fail", "pm_nobody"] {
+        let answer = world.authorize(OrderId::new(), method).await?;
+        assert_eq!(world.get(&answer.id).await?, answer, "{method}");
+    }
+    let taken = world.authorize_now(OrderId::new()).await?;
+    assert_eq!(world.get(&taken.id).await?, taken);
+    world.faults(json!([{"op": "payment_intents.create", "kind": "reset", "times": 3}])).await?;
+    let lost = world.authorize(OrderId::new(), "pm_sim_visa").await?;
+    assert_eq!((world.get(&lost.id).await?, lost.state()), (lost.clone(), PaymentState::Unknown));
+    Ok(())
+}
+
+#[tokio::test]
 async fn sag_05_fifty_authorizations_of_one_order_at_once_are_one_effect() -> Result<()> {
     let (world, order) = (World::start().await?, OrderId::new());
     let answers = join_all((0..50).map(|_| world.authorize(order, "pm_sim_visa"))).await;

@@ -3,10 +3,9 @@
 use contract::order::v1 as wire;
 use diesel::sql_types::{Array, Binary, Integer, Jsonb, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
-use fault::Fault;
 use ids::TenantId;
 use jiff_diesel::ToDiesel;
-use pg::Conn;
+use pg::{Conn, Json};
 use prost::Message;
 use saga::Definition;
 use serde_json::{Value, json};
@@ -38,8 +37,8 @@ pub(super) async fn begin(conn: &mut Conn, tenant: TenantId, batch: &[Placement]
     let guarded = batch.iter().filter(|placement| placement.guard.within_s > 0);
     let customers: Vec<Uuid> = guarded.map(|placement| placement.customer.uuid()).collect();
     let query = order_place_begin(tenant.uuid(), keys(|key| &key.scope), keys(|key| &key.key), customers);
-    let begun: Value = diesel::select(query).get_result(conn).await?;
-    Ok(serde_json::from_value(begun).map_err(Fault::internal)?)
+    let Json(begun) = diesel::select(query).get_result(conn).await?;
+    Ok(begun)
 }
 
 /// The rows of the fresh orders of a batch, by column.

@@ -9,39 +9,7 @@ fn usd(minor: i64) -> Money {
 }
 
 fn payment() -> Payment {
-    Payment {
-        id: PaymentId::new(),
-        order: OrderId::new(),
-        round: 1,
-        asked: Some(usd(ASKED)),
-        authorized: 0,
-        captured: 0,
-        refunded: 0,
-        refunded_own: 0,
-        refund_pending: 0,
-        disputes: BTreeMap::new(),
-        ceiling: ASKED,
-        customer: None,
-        attempt: 1,
-        old_references: Vec::new(),
-        immediate: false,
-        manual: false,
-        stray: None,
-        hold: Hold::Open,
-        closed: false,
-        void_requested: false,
-        unknown: false,
-        decline_reason: None,
-        action_url: None,
-        avs: None,
-        cvv: None,
-        provider: "stripe".to_owned(),
-        reference: None,
-        authorized_at: None,
-        created_at: Timestamp::UNIX_EPOCH,
-        checks: 0,
-        revision: 0,
-    }
+    Payment::begun(PaymentId::new(), (OrderId::new(), 1), usd(ASKED), "stripe", Timestamp::UNIX_EPOCH)
 }
 
 fn seen(phase: Phase, received: i64, refunded: i64) -> Snapshot {
