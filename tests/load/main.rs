@@ -4,6 +4,7 @@
 //! Variants are interleaved over rounds and medians are taken. The server, the simulators and PostgreSQL are processes
 //! of their own; this process only generates load. On two cores it takes its share of them, which is stated, not hidden.
 
+mod client;
 mod floor;
 mod latency;
 mod process;

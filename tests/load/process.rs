@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context as _, Result};
 
-/// CPU seconds of the processes under test.
+/// CPU seconds of the processes under test, and of this one.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cpu {
     /// `ordermesh serve all`.
@@ -13,6 +13,8 @@ pub struct Cpu {
     pub database: f64,
     /// The simulators.
     pub simulators: f64,
+    /// The load generator.
+    pub generator: f64,
 }
 
 impl Cpu {
@@ -22,6 +24,7 @@ impl Cpu {
             server: self.server - before.server,
             database: self.database - before.database,
             simulators: self.simulators - before.simulators,
+            generator: self.generator - before.generator,
         }
     }
 }

@@ -119,20 +119,25 @@ impl fmt::Display for Figures {
         row("c: orders driven to FULFILLMENT_PENDING/s, simulators answering at once", |round| {
             round.driven.per_second()
         })?;
-        writeln!(f, "\n| CPU per order, µs | server | PostgreSQL | simulators |\n|---|---|---|---|")?;
         writeln!(
             f,
-            "| accepting (sagas running beside) | {:.0} | {:.0} | {:.0} |",
-            accept(|cpu| cpu.server),
-            accept(|cpu| cpu.database),
-            accept(|cpu| cpu.simulators)
+            "\n| CPU per order, µs | server | PostgreSQL | simulators | load generator |\n|---|---|---|---|---|"
         )?;
         writeln!(
             f,
-            "| driving to FULFILLMENT_PENDING | {:.0} | {:.0} | {:.0} |",
+            "| accepting (sagas running beside) | {:.0} | {:.0} | {:.0} | {:.0} |",
+            accept(|cpu| cpu.server),
+            accept(|cpu| cpu.database),
+            accept(|cpu| cpu.simulators),
+            accept(|cpu| cpu.generator)
+        )?;
+        writeln!(
+            f,
+            "| driving to FULFILLMENT_PENDING | {:.0} | {:.0} | {:.0} | {:.0} |",
             drive(|cpu| cpu.server),
             drive(|cpu| cpu.database),
-            drive(|cpu| cpu.simulators)
+            drive(|cpu| cpu.simulators),
+            drive(|cpu| cpu.generator)
         )?;
         let Latency { rate, create, get, stock } = self.latency;
         writeln!(f, "\n| ms at {rate}/s each, open loop | p50 | p95 | p99 |\n|---|---|---|---|")?;

@@ -224,6 +224,7 @@ impl System {
             server: cpu_seconds(self.server.id().context("the server has ended")?)?,
             database: family_seconds(self.postmaster()?)?,
             simulators: cpu_seconds(self.simulators.id().context("the simulators have ended")?)?,
+            generator: cpu_seconds(std::process::id())?,
         })
     }
 

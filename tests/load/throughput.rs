@@ -4,10 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 use ordermesh::rest::Rest;
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+use crate::client::Client;
+
+/// In the answer to an order that was accepted.
+const PENDING: &[u8] = br#""state":"ORDER_STATE_PENDING""#;
 
 /// A shop that load goes to.
 #[derive(Debug, Clone)]
@@ -53,14 +58,18 @@ pub async fn accept(shops: &[Shop], clients: usize, time: Duration) -> Result<f6
         .map(|client| {
             let (shop, done) = (shops[client % shops.len()].clone(), Arc::clone(&done));
             tokio::spawn(async move {
+                let mut client = Client::connect(&shop.customer).await?;
                 while start.elapsed() < time {
-                    let order = shop.place().await?;
-                    if order["state"] != "ORDER_STATE_PENDING" {
-                        bail!("an order was answered as {}", order["state"]);
-                    }
+                    let body = shop.order().to_string();
+                    let order = client.post("/api/v1/orders", body, &Uuid::now_v7().to_string()).await?;
+                    ensure!(
+                        order.windows(PENDING.len()).any(|part| part == PENDING),
+                        "an order was answered as {}",
+                        String::from_utf8_lossy(&order)
+                    );
                     done.fetch_add(1, Ordering::Relaxed);
                 }
-                Ok(())
+                Ok::<_, anyhow::Error>(())
             })
         })
         .collect();
