@@ -59,18 +59,23 @@ CREATE TYPE fulfillment_wish AS (
 );
 
 -- Stores wishes for work, each once per order, warehouse and revision, in place of one that was cancelled; in order:
--- [{"outcome": "new"|"known"|"cancelled", "fulfillment": …}]. Work that is not cancelled stands, whatever the revision.
+-- [{"outcome": "new"|"known"|"cancelled", "fulfillment": …}], without the fulfillment when it is new: it is what was wished
+-- for. Work that is not cancelled stands, whatever the revision.
 CREATE FUNCTION fulfillments_intend(p_tenant uuid, p_wishes jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   wishes fulfillment_wish[] := ARRAY(SELECT w FROM jsonb_populate_recordset(NULL::fulfillment_wish, p_wishes) AS w);
   known fulfillments[];
   bars int[];
-  fresh fulfillments[];
+  made int;
+  fresh uuid[];
 BEGIN
   INSERT INTO orders (tenant_id, order_id) SELECT DISTINCT p_tenant, w.order_id FROM unnest(wishes) AS w ORDER BY 2 ON CONFLICT DO NOTHING;
-  -- In the order of ids, so that two batches never wait for each other in a ring.
-  PERFORM FROM (SELECT DISTINCT w.order_id FROM unnest(wishes) AS w ORDER BY 1) AS w
-    CROSS JOIN LATERAL (SELECT FROM orders WHERE tenant_id = p_tenant AND order_id = w.order_id LIMIT 1 FOR UPDATE) o;
+  GET DIAGNOSTICS made = ROW_COUNT;
+  -- Whose row is new is locked by that. In the order of ids, so that two batches never wait for each other in a ring.
+  IF made < (SELECT count(DISTINCT w.order_id) FROM unnest(wishes) AS w) THEN
+    PERFORM FROM (SELECT DISTINCT w.order_id FROM unnest(wishes) AS w ORDER BY 1) AS w
+      CROSS JOIN LATERAL (SELECT FROM orders WHERE tenant_id = p_tenant AND order_id = w.order_id LIMIT 1 FOR UPDATE) o;
+  END IF;
   -- A new statement sees what the locks waited for.
   SELECT array_agg(o.revoked ORDER BY w.ordinality), array_agg(k.f ORDER BY w.ordinality) INTO bars, known
     FROM unnest(wishes) WITH ORDINALITY AS w
@@ -83,19 +88,19 @@ BEGIN
       FROM unnest(wishes) WITH ORDINALITY AS w
       WHERE w.revision >= bars[w.ordinality] AND (known[w.ordinality].fulfillment_id IS NULL
         OR known[w.ordinality].state = 6 AND w.revision > known[w.ordinality].revision)
-      RETURNING f.*
-  ) SELECT coalesce(array_agg(ROW(stored.*)::fulfillments), '{}') INTO fresh FROM stored;
+      RETURNING f.fulfillment_id
+  ) SELECT coalesce(array_agg(fulfillment_id), '{}') INTO fresh FROM stored;
   IF NOT events_append(p_tenant, ARRAY(SELECT ROW(w.id, 1, w.type, w.topic, decode(w.payload, 'hex'), w.meta)::happened
-      FROM unnest(fresh) AS f JOIN unnest(wishes) AS w ON w.id = f.fulfillment_id)) THEN
+      FROM unnest(wishes) AS w WHERE w.id = ANY (fresh))) THEN
     RAISE EXCEPTION 'a new fulfillment already has events';
   END IF;
   INSERT INTO wms_leases (tenant_id) SELECT p_tenant WHERE cardinality(fresh) > 0 ON CONFLICT DO NOTHING;
   RETURN (SELECT jsonb_agg(CASE
-      WHEN f.fulfillment_id IS NOT NULL THEN jsonb_build_object('outcome', 'new', 'fulfillment', fulfillment_json(f))
+      WHEN w.id = ANY (fresh) THEN jsonb_build_object('outcome', 'new')
       WHEN known[w.ordinality].fulfillment_id IS NULL THEN jsonb_build_object('outcome', 'cancelled', 'fulfillment', NULL)
       ELSE jsonb_build_object('outcome', CASE WHEN w.revision < bars[w.ordinality] OR known[w.ordinality].state = 6 THEN 'cancelled' ELSE 'known' END,
         'fulfillment', fulfillment_json(known[w.ordinality])) END ORDER BY w.ordinality)
-    FROM unnest(wishes) WITH ORDINALITY AS w LEFT JOIN unnest(fresh) AS f ON f.fulfillment_id = w.id);
+    FROM unnest(wishes) WITH ORDINALITY AS w);
 END $$;
 
 -- A move of a fulfillment that is still at the expected version; payloads in hex.
@@ -104,8 +109,7 @@ CREATE TYPE fulfillment_step AS (
   meta jsonb
 );
 
--- Moves fulfillments, in order: the fulfillment as it is then, null when somebody else was faster. Of two moves of one the
--- second comes too late.
+-- Moves fulfillments, in order: true, or false when somebody else was faster. Of two moves of one the second comes too late.
 CREATE FUNCTION fulfillments_move(p_tenant uuid, p_moves jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   turns bigint[] := ARRAY(SELECT row_number() OVER (PARTITION BY m.value->>'id' ORDER BY m.ordinality)
@@ -113,23 +117,21 @@ DECLARE
   -- In the order of ids, so that two answers about the same rows never wait for each other in a ring.
   moves fulfillment_step[] := ARRAY(SELECT jsonb_populate_record(NULL::fulfillment_step, m.value)
     FROM jsonb_array_elements(p_moves) WITH ORDINALITY AS m WHERE turns[m.ordinality] = 1 ORDER BY m.value->>'id');
-  moved fulfillments[];
+  moved uuid[];
 BEGIN
   WITH done AS (
     UPDATE fulfillments f SET state = m.state, version = m.expected + cardinality(m.types),
         wms_order_id = coalesce(nullif(m.wms_order_id, ''), f.wms_order_id), observed_at = greatest(f.observed_at, m.observed)
       FROM (SELECT * FROM unnest(moves) LIMIT cardinality(moves)) AS m
-      WHERE f.tenant_id = p_tenant AND f.fulfillment_id = m.id AND f.version = m.expected RETURNING f.*
-  ) SELECT coalesce(array_agg(ROW(done.*)::fulfillments), '{}') INTO moved FROM done;
+      WHERE f.tenant_id = p_tenant AND f.fulfillment_id = m.id AND f.version = m.expected RETURNING f.fulfillment_id
+  ) SELECT coalesce(array_agg(fulfillment_id), '{}') INTO moved FROM done;
   IF NOT events_append(p_tenant, ARRAY(
       SELECT ROW(m.id, m.expected + k, m.types[k], m.topics[k], decode(m.payloads[k], 'hex'), m.meta)::happened
-      FROM unnest(moved) AS f JOIN unnest(moves) AS m ON m.id = f.fulfillment_id
-      CROSS JOIN LATERAL generate_series(1, cardinality(m.types)) AS k)) THEN
+      FROM unnest(moves) AS m CROSS JOIN LATERAL generate_series(1, cardinality(m.types)) AS k WHERE m.id = ANY (moved))) THEN
     RAISE EXCEPTION 'the events of a fulfillment are not at its version';
   END IF;
-  RETURN (SELECT coalesce(jsonb_agg(CASE WHEN f.fulfillment_id IS NOT NULL THEN fulfillment_json(f) END ORDER BY m.ordinality), '[]')
-    FROM jsonb_array_elements(p_moves) WITH ORDINALITY AS m
-    LEFT JOIN unnest(moved) AS f ON turns[m.ordinality] = 1 AND f.fulfillment_id = (m.value->>'id')::uuid);
+  RETURN (SELECT coalesce(jsonb_agg(turns[m.ordinality] = 1 AND (m.value->>'id')::uuid = ANY (moved) ORDER BY m.ordinality), '[]')
+    FROM jsonb_array_elements(p_moves) WITH ORDINALITY AS m);
 END $$;
 
 -- Writes what one answer of the warehouse system changed, all of it in one transaction; returns how many moved.
@@ -140,7 +142,7 @@ DECLARE
   moved int;
 BEGIN
   PERFORM set_config('app.tenant', p_tenant::text, true);
-  moved := (SELECT count(*) FROM jsonb_array_elements(fulfillments_move(p_tenant, p_moves)) AS m WHERE m <> 'null');
+  moved := (SELECT count(*) FROM jsonb_array_elements(fulfillments_move(p_tenant, p_moves)) AS m WHERE m::boolean);
   -- What has no news is touched only when its time of observation has grown old: a poll should not rewrite every row.
   UPDATE fulfillments SET observed_at = p_observed
     WHERE tenant_id = p_tenant AND fulfillment_id = ANY (p_heard)

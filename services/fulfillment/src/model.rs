@@ -1,12 +1,14 @@
 //! What one warehouse does for one order, as it is stored.
 
 use ids::{FulfillmentId, OrderId};
-use jiff::Timestamp;
+use jiff::{Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vault::Sealed;
 
+use crate::commands::create::Create;
 use crate::state::State;
+use crate::store::Move;
 
 /// Units of one order line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +74,34 @@ pub(crate) struct Fulfillment {
 }
 
 impl Fulfillment {
+    /// As a wish for work is stored; `ship_to` is sealed.
+    pub(crate) fn begun(id: FulfillmentId, wish: Create, ship_to: Vec<u8>, now: Timestamp) -> Self {
+        Self {
+            id: id.uuid(),
+            order: wish.order.uuid(),
+            warehouse: wish.warehouse,
+            revision: wish.revision,
+            state: State::Submitting,
+            version: 1,
+            body: wish.body,
+            ship_to: ship_to.into(),
+            wms_order_id: String::new(),
+            observed_at: None,
+            created_at: kept(now),
+        }
+    }
+
+    /// What a step makes of it.
+    pub(crate) fn moved(self, step: Move) -> Self {
+        Self {
+            state: step.state,
+            version: step.expected + i32::try_from(step.events.len()).unwrap_or(i32::MAX),
+            wms_order_id: if step.wms_order_id.is_empty() { self.wms_order_id } else { step.wms_order_id },
+            observed_at: self.observed_at.max(step.observed_at.map(kept)),
+            ..self
+        }
+    }
+
     /// Its id, which is also the client reference at the warehouse system.
     pub(crate) fn id(&self) -> FulfillmentId {
         FulfillmentId::from_uuid(self.id)
@@ -80,4 +110,9 @@ impl Fulfillment {
     pub(crate) fn order(&self) -> OrderId {
         OrderId::from_uuid(self.order)
     }
+}
+
+/// A time as the database keeps it.
+fn kept(at: Timestamp) -> Timestamp {
+    at.round(Unit::Microsecond).unwrap_or(at)
 }

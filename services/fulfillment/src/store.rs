@@ -109,13 +109,13 @@ impl Store {
         &self,
         ctx: &Ctx,
         id: FulfillmentId,
-        command: &Create,
+        command: Create,
         event: NewEvent,
     ) -> Result<Intent, Fault> {
         #[derive(Deserialize)]
         #[serde(tag = "outcome", rename_all = "lowercase")]
         enum Outcome {
-            New { fulfillment: Box<Fulfillment> },
+            New,
             Known { fulfillment: Box<Fulfillment> },
             Cancelled,
         }
@@ -127,7 +127,7 @@ impl Store {
             "warehouse": command.warehouse,
             "revision": command.revision,
             "body": serde_json::to_value(&command.body).map_err(Fault::internal)?,
-            "ship_to": hex::encode(ship_to),
+            "ship_to": hex::encode(&ship_to),
             "at": ctx.now,
             "type": type_name,
             "topic": topic,
@@ -135,13 +135,14 @@ impl Store {
             "meta": eventlog::meta(ctx),
         });
         Ok(match self.wishes.submit(ctx.tenant, &wish).await? {
-            Outcome::New { fulfillment } | Outcome::Known { fulfillment } => Intent::Stored(fulfillment),
+            Outcome::New => Intent::Stored(Box::new(Fulfillment::begun(id, command, ship_to, ctx.now))),
+            Outcome::Known { fulfillment } => Intent::Stored(fulfillment),
             Outcome::Cancelled => Intent::Cancelled,
         })
     }
 
-    /// Moves a fulfillment; `None` when it is not at the expected version any more.
-    pub(crate) async fn advance(&self, ctx: &Ctx, step: Move) -> Result<Option<Fulfillment>, Fault> {
+    /// Moves a fulfillment; false when it is not at the expected version any more.
+    pub(crate) async fn advance(&self, ctx: &Ctx, step: &Move) -> Result<bool, Fault> {
         self.moves.submit(ctx.tenant, &move_json(step, ctx)).await
     }
 
@@ -156,7 +157,7 @@ impl Store {
         observed: Timestamp,
         stale: Timestamp,
     ) -> Result<i32, Fault> {
-        let moves: Vec<Value> = moves.into_iter().map(|(step, ctx)| move_json(step, &ctx)).collect();
+        let moves: Vec<Value> = moves.iter().map(|(step, ctx)| move_json(step, ctx)).collect();
         let heard: Vec<Uuid> = heard.iter().map(|id| id.uuid()).collect();
         let query =
             sql::fulfillment_fold(tenant.uuid(), Value::from(moves), heard, observed.to_diesel(), stale.to_diesel());
@@ -275,7 +276,7 @@ impl Store {
     }
 }
 
-fn move_json(step: Move, ctx: &Ctx) -> Value {
+fn move_json(step: &Move, ctx: &Ctx) -> Value {
     let events = &step.events;
     json!({
         "id": step.fulfillment.uuid(),

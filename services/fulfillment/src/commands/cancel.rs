@@ -87,8 +87,8 @@ pub(crate) async fn mark(app: &App, ctx: &Ctx, mut work: Fulfillment) -> Result<
             observed_at: Some(ctx.now),
             events: events::entered(&work).into_iter().collect(),
         };
-        if let Some(work) = app.store.advance(ctx, step).await? {
-            return Ok(work);
+        if app.store.advance(ctx, &step).await? {
+            return Ok(work.moved(step));
         }
         work = app.store.get(ctx.tenant, work.id()).await?;
     }

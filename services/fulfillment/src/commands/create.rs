@@ -31,7 +31,7 @@ pub(crate) struct Create {
 pub(crate) async fn run(app: &App, ctx: &Ctx, command: Create) -> Result<Fulfillment, Fault> {
     let id = FulfillmentId::new();
     let event = events::requested(command.order, id, &command.warehouse);
-    let work = match app.store.intend(ctx, id, &command, event).await? {
+    let work = match app.store.intend(ctx, id, command, event).await? {
         Intent::Cancelled => return Err(cancelled()),
         Intent::Stored(work) => *work,
     };
@@ -62,8 +62,8 @@ async fn submit(app: &App, ctx: &Ctx, work: Fulfillment) -> Result<Fulfillment, 
         observed_at: Some(ctx.now),
         events: vec![event],
     };
-    if let Some(work) = app.store.advance(ctx, step).await? {
-        return Ok(work);
+    if app.store.advance(ctx, &step).await? {
+        return Ok(work.moved(step));
     }
     // A twin of this call, or a cancellation, was faster: its word counts.
     let work = app.store.get(ctx.tenant, work.id()).await?;

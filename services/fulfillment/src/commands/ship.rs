@@ -50,8 +50,8 @@ pub(crate) async fn run(app: &App, ctx: &Ctx, command: Ship) -> Result<Fulfillme
             observed_at: Some(ctx.now),
             events: events::entered(&work).into_iter().collect(),
         };
-        if let Some(work) = app.store.advance(ctx, step).await? {
-            return Ok(work);
+        if app.store.advance(ctx, &step).await? {
+            return Ok(work.moved(step));
         }
         work = app.store.get(ctx.tenant, command.fulfillment).await?;
     }
