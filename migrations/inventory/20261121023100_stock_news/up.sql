@@ -71,8 +71,12 @@ END $$;
 -- Locks what was told of some products and says what they are now.
 CREATE FUNCTION stock_news_lock(p_tenant uuid, p_skus text[]) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
-  INSERT INTO stock_news (tenant_id, sku) SELECT p_tenant, n.sku FROM unnest(p_skus) AS n (sku) ORDER BY n.sku
-    ON CONFLICT DO NOTHING;
+  -- An insert that finds its row costs ten times a look.
+  IF EXISTS (SELECT FROM unnest(p_skus) AS n (sku) WHERE NOT EXISTS (
+      SELECT FROM stock_news WHERE tenant_id = p_tenant AND sku = n.sku)) THEN
+    INSERT INTO stock_news (tenant_id, sku) SELECT p_tenant, n.sku FROM unnest(p_skus) AS n (sku) ORDER BY n.sku
+      ON CONFLICT DO NOTHING;
+  END IF;
   PERFORM FROM stock_news WHERE tenant_id = p_tenant AND sku = ANY (p_skus) ORDER BY sku FOR NO KEY UPDATE;
   -- A new statement sees the stock as it is under the lock: what is told of a product never goes back.
   RETURN jsonb_build_object(

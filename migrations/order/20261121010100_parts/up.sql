@@ -60,6 +60,8 @@ BEGIN
       made := made + 1;
     END LOOP;
   END LOOP;
+  -- A part takes none of its parent's.
+  PERFORM om_statistics();
   RETURN made;
 END $$;
 SELECT om_make_parts(3);

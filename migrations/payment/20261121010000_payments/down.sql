@@ -7,5 +7,4 @@ DROP TABLE webhook_events, refunds, increments, captures, attempts;
 DROP TRIGGER payments_begun ON payments;
 DROP TRIGGER payments_changed ON payments;
 DROP FUNCTION payment_audit, payment_change, payment_figures;
-DROP TYPE payment_pair;
 DROP TABLE payment_log, payments;

@@ -2,4 +2,4 @@ DROP FUNCTION inbox_claim, idempotency_store, idempotency_claim, saga_advance, s
   stream_read, snapshot_save, snapshot_due, events_append, event_append;
 DROP TYPE recorded, picture, happened, saga_move;
 DROP TABLE shard_leases, saga_log, sagas, parked, inbox, idempotency, relay_cursor, snapshots, events;
-DROP FUNCTION om_grant, om_worker_reads, om_protect;
+DROP FUNCTION om_grant, om_statistics, om_worker_reads, om_protect;

@@ -28,6 +28,22 @@ BEGIN
   EXECUTE format('GRANT SELECT (%s) ON %I TO %I', p_columns, p_table, worker);
 END $$;
 
+-- Statistics that cost little: ANALYZE read 30,000 rows of each growing table and sorted whole documents, which was a sixth
+-- of what PostgreSQL did for an order. Rows are found by key, so a fifth of the rows says enough, and nobody looks for a
+-- document by its content.
+CREATE FUNCTION om_statistics() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  target record;
+BEGIN
+  FOR target IN SELECT c.oid::regclass AS name, string_agg(format('ALTER COLUMN %I SET STATISTICS %s', a.attname,
+        CASE WHEN a.atttypid IN ('jsonb'::regtype, 'bytea'::regtype) OR a.attndims > 0 THEN 0 ELSE 20 END), ', ') AS columns
+      FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        AND coalesce(a.attstattarget, -1) < 0
+      WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') GROUP BY c.oid LOOP
+    EXECUTE format('ALTER TABLE %s %s', target.name, target.columns);
+  END LOOP;
+END $$;
+
 -- Functions are for the service's two roles only. Each statement of a function is planned once per connection, and rows
 -- are found by their keys whatever the arguments: planning anew cost a tenth of an order. A plan made for an empty table
 -- is kept until the table is analyzed for the first time, so what must be right from the first row on names its rows one
@@ -51,6 +67,7 @@ BEGIN
   EXECUTE format('REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA %I FROM PUBLIC', schema);
   EXECUTE format('GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA %I TO %I, %I', schema, schema, schema || '_worker');
   EXECUTE format('GRANT USAGE ON ALL SEQUENCES IN SCHEMA %I TO %I', schema, schema);
+  PERFORM om_statistics();
 END $$;
 
 -- The event row is the outbox row.
@@ -407,6 +424,7 @@ CREATE FUNCTION saga_advance(p_tenant uuid, p_items jsonb) RETURNS jsonb LANGUAG
 DECLARE
   moves saga_move[];
   move saga_move;
+  pictures picture[];
   streams uuid[];
   verdicts text[] := array_fill('lost'::text, ARRAY[jsonb_array_length(p_items)]);
 BEGIN
@@ -418,17 +436,20 @@ BEGIN
     FROM (SELECT * FROM jsonb_populate_recordset(NULL::saga_move, p_items) WITH ORDINALITY ORDER BY saga) AS i
     CROSS JOIN LATERAL (SELECT s.ctid, s.signals AS had_signals, s.phase AS had_phase, s.undo_reason AS had_reason FROM sagas s
       WHERE s.tenant_id = p_tenant AND s.saga_id = i.saga AND s.seq = i.seq LIMIT 1 FOR UPDATE) s) h;
-  IF EXISTS (SELECT FROM unnest(moves) AS m WHERE m.stream IS NOT NULL) THEN
-    -- Of two sagas at one aggregate the second looks again.
-    streams := project(p_tenant, (SELECT array_agg(ROW(m.stream, m.expected, m.expected + cardinality(m.types), m.doc)::picture)
-      FROM unnest(moves) AS m WHERE m.stream IS NOT NULL AND m.turn = 1));
+  -- Of two sagas at one aggregate the second looks again.
+  SELECT array_agg(ROW(m.stream, m.expected, m.expected + cardinality(m.types), m.doc)::picture) INTO pictures
+    FROM unnest(moves) AS m WHERE m.stream IS NOT NULL AND m.turn = 1;
+  IF pictures IS NOT NULL THEN
+    streams := project(p_tenant, pictures);
   END IF;
   FOREACH move IN ARRAY moves LOOP
     -- Who goes on needs no signal but the wish to undo: what woke him he finds out when he waits.
     verdicts[move.n] := CASE WHEN move.stream IS NOT NULL AND NOT (move.turn = 1 AND move.stream = ANY (streams)) THEN 'conflict'
       WHEN move.had_signals > move.signals AND (move.status = 'waiting' OR move.had_reason IS NOT NULL) THEN 'look' ELSE 'ok' END;
   END LOOP;
-  moves := ARRAY(SELECT m FROM unnest(moves) AS m WHERE verdicts[m.n] <> 'conflict');
+  IF 'conflict' = ANY (verdicts) THEN
+    moves := ARRAY(SELECT m FROM unnest(moves) AS m WHERE verdicts[m.n] <> 'conflict');
+  END IF;
   IF NOT events_append(p_tenant, ARRAY(
       SELECT ROW(m.stream, m.expected + k, m.types[k], m.topics[k], decode(m.payloads[k], 'base64'), m.meta)::happened
       FROM unnest(moves) AS m CROSS JOIN LATERAL generate_series(1, cardinality(m.types)) AS k WHERE m.stream IS NOT NULL)) THEN

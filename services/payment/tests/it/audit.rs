@@ -36,6 +36,22 @@ async fn pay_13_every_change_is_in_the_audit_with_who_when_amount_before_and_aft
 }
 
 #[tokio::test]
+async fn pay_13_payments_changed_by_one_statement_are_audited_each_with_its_own_figures() -> Result<()> {
+    let world = World::start().await?;
+    for _ in 0..3 {
+        world.authorize(OrderId::new(), "pm_sim_visa").await?;
+    }
+    world.tamper("UPDATE payments SET captured = 1 + (SELECT count(*) FROM payments o WHERE o.order_id < payments.order_id), revision = revision + 1").await?;
+    // 1, 2 and 3 units were taken, of 0 before each.
+    let told = "SELECT count(*) AS n FROM payment_log l JOIN payments p USING (payment_id) WHERE l.action = 'CAPTURED'
+        AND l.seq = p.revision AND l.amount = p.captured AND l.before->>'captured' = '0'
+        AND (l.after->>'captured')::bigint = p.captured AND (l.before - 'captured') = (l.after - 'captured')";
+    assert_eq!(world.count(told).await?, 3);
+    assert_eq!(world.count("SELECT count(*) AS n FROM payment_log WHERE action = 'CAPTURED'").await?, 3);
+    Ok(())
+}
+
+#[tokio::test]
 async fn pay_18_staff_marks_a_failed_payment_as_paid_with_a_reason_and_it_is_audited() -> Result<()> {
     let (world, order) = (World::start().await?, OrderId::new());
     let held = world.authorize(OrderId::new(), "pm_sim_visa").await?;
