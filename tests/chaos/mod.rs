@@ -1,6 +1,7 @@
 //! What must hold whatever breaks: providers, the database, the process.
 
 mod apart;
+mod crowd;
 mod kill;
 mod log;
 pub mod process;

@@ -22,12 +22,30 @@ pub struct GroupCommit<K, I, O> {
     shared: Arc<Shared<K, I, O>>,
 }
 
-/// A batch gathers twice as long as one of several took before it, but so long: starting a statement costs more than what
-/// it does to a row, and the longer it takes, the more will come together.
-const GATHER: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(20));
+/// How long a batch gathers after one of several: a share of what that one took, within bounds.
+#[derive(Debug, Clone, Copy)]
+struct Gather {
+    percent: u32,
+    least: Duration,
+    most: Duration,
+}
+
+impl Gather {
+    fn after(self, items: usize, took: Duration) -> Duration {
+        // Who comes alone finds nobody to wait for.
+        if items > 1 { (took * self.percent / 100).clamp(self.least, self.most) } else { Duration::ZERO }
+    }
+}
+
+/// Starting a statement costs more than what it does to a row, and the longer it takes, the more will come together.
+const WORK: Gather = Gather { percent: 200, least: Duration::from_millis(2), most: Duration::from_millis(20) };
+/// Where people wait, a longer pause would leave the processor idle: 64 of them were answered at once, and then nobody
+/// for twice as long.
+const PEOPLE: Gather = Gather { percent: 50, least: Duration::from_millis(2), most: Duration::from_millis(5) };
 
 struct Shared<K, I, O> {
     max: usize,
+    pace: Gather,
     /// How long the next batch gathers, in microseconds.
     gather: AtomicU64,
     flush: Box<Flush<K, I, O>>,
@@ -57,8 +75,23 @@ where
     where
         F: Fn(K, Vec<I>) -> BoxFuture<'static, Vec<Result<O, Fault>>> + Send + Sync + 'static,
     {
+        Self::at(WORK, max, flush)
+    }
+
+    /// The same where people wait for the answers: batches gather less.
+    pub fn for_people<F>(max: usize, flush: F) -> Self
+    where
+        F: Fn(K, Vec<I>) -> BoxFuture<'static, Vec<Result<O, Fault>>> + Send + Sync + 'static,
+    {
+        Self::at(PEOPLE, max, flush)
+    }
+
+    fn at<F>(pace: Gather, max: usize, flush: F) -> Self
+    where
+        F: Fn(K, Vec<I>) -> BoxFuture<'static, Vec<Result<O, Fault>>> + Send + Sync + 'static,
+    {
         let queues = Mutex::new(HashMap::new());
-        let shared = Shared { max, gather: AtomicU64::new(0), flush: Box::new(flush), queues };
+        let shared = Shared { max, pace, gather: AtomicU64::new(0), flush: Box::new(flush), queues };
         Self { shared: Arc::new(shared) }
     }
 
@@ -99,7 +132,7 @@ impl<K: Eq + Hash, I, O> Shared<K, I, O> {
     }
 
     fn flushed(&self, items: usize, took: Duration) {
-        let gather = if items > 1 { (took * 2).clamp(GATHER.0, GATHER.1) } else { Duration::ZERO };
+        let gather = self.pace.after(items, took);
         self.gather.store(u64::try_from(gather.as_micros()).unwrap_or_default(), Ordering::Relaxed);
     }
 }
@@ -189,11 +222,19 @@ mod tests {
         assert_eq!(start.elapsed(), Duration::ZERO, "who comes alone does not wait");
         tokio::join!(submit(3), submit(4));
         let late = async |item: u8| {
-            tokio::time::advance(GATHER.0 / 2).await;
+            tokio::time::advance(WORK.least / 2).await;
             submit(item).await
         };
         tokio::join!(submit(5), late(6));
         assert_eq!(*batches.lock().expect("no panic"), [vec![1], vec![2], vec![3, 4], vec![5, 6]]);
+    }
+
+    #[test]
+    fn people_wait_for_others_a_part_of_what_work_does() {
+        let took = |ms| Duration::from_millis(ms);
+        let pauses = |pace: Gather| [1, 8, 100].map(|ms| pace.after(32, took(ms)).as_millis());
+        assert_eq!((pauses(PEOPLE), pauses(WORK)), ([2, 4, 5], [2, 16, 20]));
+        assert_eq!((PEOPLE.after(1, took(8)), WORK.after(1, took(8))), (Duration::ZERO, Duration::ZERO));
     }
 
     #[tokio::test]

@@ -168,7 +168,7 @@ impl Placements {
             let (pg, definition) = (pg.clone(), definition.clone());
             async move { flush(&pg, &definition, tenant, batch).await }.boxed()
         };
-        Self(GroupCommit::new(BATCH, flush))
+        Self(GroupCommit::for_people(BATCH, flush))
     }
 
     /// Stores a placement; a repeat of its idempotency key gets the first answer.
