@@ -154,9 +154,9 @@ END $$;
 
 -- Once a statement, which may write many payments. `app.meta` says who did it: of all of them, or by payment in `of`. Of
 -- whoever writes, with whatever search path. Before and after are joined by a hash: row by row they would be compared each
--- with each, over 45 columns.
+-- with each, over 45 columns. What is called for each row is a loop that costs by decree, which must not start the JIT.
 CREATE FUNCTION payment_audit() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT
-SET plan_cache_mode = force_generic_plan SET enable_nestloop = off SET enable_mergejoin = off AS $$
+SET plan_cache_mode = force_generic_plan SET enable_nestloop = off SET enable_mergejoin = off SET jit = off AS $$
 DECLARE
   meta jsonb := coalesce(nullif(current_setting('app.meta', true), ''), '{}')::jsonb;
 BEGIN
