@@ -10,7 +10,7 @@ use contract::Event as _;
 use contract::order::v1::OrderConfirmed;
 use ctx::{Cause, Ctx};
 use diesel::QueryableByName;
-use diesel::sql_types::{Array, Double, Integer, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Double, Integer, Jsonb, Text, Uuid as SqlUuid};
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection as _};
 use eventlog::NewEvent;
 use fault::Fault;
@@ -18,12 +18,12 @@ use futures::FutureExt;
 use futures::future::try_join_all;
 use ids::TenantId;
 use jiff::Timestamp;
-use outbox::{Consumer, Delivery, Relay, Subscription};
+use outbox::{Consumer, Delivery, Subscription};
 use pg::{Conn, Pg};
 use prost::Message as _;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use serde_json::Value;
+use serde_json::{Value, json};
 use testkit::{Db, eventually};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -38,11 +38,6 @@ const SEEN_BY: &str = "SELECT jsonb_build_object('consumer', consumer, 'stream',
     FROM om_order.seen WHERE tenant_id = $1 ORDER BY at";
 const SEEN: &str = "CREATE TABLE om_order.seen (tenant_id uuid NOT NULL, consumer text NOT NULL, stream uuid NOT NULL, \
     version int NOT NULL, at bigint GENERATED ALWAYS AS IDENTITY); GRANT INSERT ON om_order.seen TO om_order";
-
-diesel::define_sql_function! {
-    /// Moves events to the bus.
-    fn relay(batch: Integer) -> Integer;
-}
 
 diesel::define_sql_function! {
     /// Remembers events.
@@ -151,7 +146,7 @@ fn in_order(what: &str, rows: &[Value], expected: usize) -> Result<()> {
     Ok(())
 }
 
-/// A relay or consumer that dies in the middle of its work and is followed by another, again and again.
+/// A consumer that dies in the middle of its work and is followed by another, again and again.
 fn mortal<F>(
     life: Duration,
     live: impl Fn(CancellationToken) -> F + Send + 'static,
@@ -177,15 +172,12 @@ async fn evt_02_every_event_reaches_every_consumer_once_and_in_order() -> Result
     let db = Db::fresh("order", order::MIGRATIONS).await?;
     db.admin().await?.batch_execute(SEEN).await?;
     let (pg, tenant, done) = (db.pg("order"), TenantId::new(), CancellationToken::new());
-    let (relayed, consumed) = (db.pg("order"), db.pg("order"));
-    let mut tasks =
-        vec![mortal(Duration::from_millis(150), move |cancel| Relay::new(relayed.clone()).run(cancel), done.clone())];
-    // A dead consumer's shards are free after 5 s.
-    tasks.extend(CONSUMERS.map(|(name, subscription)| {
-        let consumed = consumed.clone();
+    // What a dead consumer reads is free after 5 s.
+    let tasks = CONSUMERS.map(|(name, subscription)| {
+        let consumed = db.pg("order");
         let live = move |cancel| Consumer::new(consumed.clone(), subscription(name)).run(cancel);
         mortal(Duration::from_millis(2_500), live, done.clone())
-    }));
+    });
     let written = write_all(&pg, tenant).await?;
     let all = eventually(Duration::from_secs(230), || async {
         let seen = rows(&mut db.admin().await?, SEEN_BY, tenant.uuid()).await?;
@@ -205,35 +197,81 @@ async fn evt_02_every_event_reaches_every_consumer_once_and_in_order() -> Result
     Ok(())
 }
 
+/// How far a log was read, and what was there.
+#[derive(QueryableByName)]
+struct Tail {
+    #[diesel(sql_type = BigInt)]
+    seen: i64,
+    #[diesel(sql_type = Text)]
+    xid: String,
+    #[diesel(sql_type = BigInt)]
+    gpos: i64,
+    #[diesel(sql_type = Jsonb)]
+    events: Value,
+}
+
+/// Reads a log in small batches while others write, until so many events came.
+async fn tail(reader: Pg, told: tokio::sync::watch::Receiver<Option<usize>>) -> Result<Vec<Value>> {
+    const NEXT: &str = "SELECT o_seen AS seen, coalesce(o_xid::text, '') AS xid, coalesce(o_gpos, 0) AS gpos, \
+        coalesce(o_events, '[]') AS events FROM events_tail($1::xid8, $2, ARRAY[$3], 3)";
+    let deadline = Instant::now() + Duration::from_secs(240);
+    let (mut read, mut xid, mut gpos) = (Vec::new(), "0".to_owned(), 0);
+    loop {
+        ensure!(Instant::now() < deadline, "no end in sight: {} of {:?}", read.len(), *told.borrow());
+        let place = xid.clone();
+        let next = reader.worker("test.tail", move |conn: &mut Conn| {
+            let next = diesel::sql_query(NEXT).bind::<Text, _>(place.clone()).bind::<BigInt, _>(gpos);
+            async move { Ok(next.bind::<Text, _>(OrderConfirmed::TYPE).get_result::<Tail>(conn).await?) }.boxed()
+        });
+        let next = next.await?;
+        if next.seen > 0 {
+            (xid, gpos) = (next.xid, next.gpos);
+            read.extend(
+                next.events
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .map(|event| json!({"stream": event["stream_id"], "version": event["version"]})),
+            );
+        }
+        // Nothing new says little: a transaction of any database of the cluster holds the newest events back.
+        if told.borrow().is_some_and(|written| read.len() >= written) {
+            return Ok(read);
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn evt_05_the_edge_of_a_batch_never_turns_a_stream_around() -> Result<()> {
-    const LOG: &str = "SELECT jsonb_build_object('stream', stream_id, 'version', version) AS row \
-        FROM om_bus.log WHERE tenant_id = $1 ORDER BY xid, gpos";
+async fn evt_05_a_reader_of_small_batches_gets_every_event_in_the_order_of_its_stream() -> Result<()> {
     let db = Db::fresh("order", order::MIGRATIONS).await?;
     let (pg, tenant) = (db.pg("order"), TenantId::new());
-    let relaying = pg.clone();
     let (tell, told) = tokio::sync::watch::channel(None::<usize>);
-    let small_batches = tokio::spawn(async move {
-        let deadline = Instant::now() + Duration::from_secs(240);
-        let mut all = 0;
-        loop {
-            ensure!(Instant::now() < deadline, "the relay does not come to an end: {all} of {:?}", *told.borrow());
-            let moved: i32 = relaying
-                .worker("test.relay", |conn: &mut Conn| {
-                    async move { Ok(diesel::select(relay(3)).get_result(conn).await?) }.boxed()
-                })
-                .await?;
-            all += usize::try_from(moved)?;
-            // Nothing moved says little: a transaction of any database of the cluster holds the newest events back.
-            if told.borrow().is_some_and(|written| all >= written) {
-                return Ok(());
-            }
-        }
-    });
+    let reading = tokio::spawn(tail(pg.clone(), told));
     let written = write_all(&pg, tenant).await?;
     tell.send(Some(written))?;
-    small_batches.await??;
-    in_order("the bus", &rows(&mut db.admin().await?, LOG, tenant.uuid()).await?, written)
+    in_order("the log", &reading.await??, written)
+}
+
+#[tokio::test]
+async fn evt_05_an_event_of_an_older_transaction_stands_behind_the_one_that_it_follows() -> Result<()> {
+    const WAYS: [&str; 2] = [
+        "SELECT event_append('TENANT', 'STREAM', BEFORE, ARRAY['t'], ARRAY['t.v1'], ARRAY[''::bytea], '{}')",
+        "SELECT events_append('TENANT', ARRAY[ROW('STREAM', BEFORE + 1, 't', 't.v1', '', '{}')::happened])",
+    ];
+    const LOG: &str = "SELECT jsonb_build_object('stream', stream_id, 'version', version) AS row \
+        FROM om_order.events WHERE tenant_id = $1 ORDER BY xid, gpos";
+    let db = Db::fresh("order", order::MIGRATIONS).await?;
+    let (mut old, mut young, tenant) = (db.admin().await?, db.admin().await?, TenantId::new());
+    old.batch_execute("SET search_path = om_order").await?;
+    young.batch_execute("SET search_path = om_order").await?;
+    for way in WAYS {
+        let way = way.replace("TENANT", &tenant.uuid().to_string()).replace("STREAM", &Uuid::now_v7().to_string());
+        old.batch_execute("BEGIN; SELECT pg_current_xact_id()").await?;
+        young.batch_execute(&way.replace("BEFORE", "0")).await?;
+        old.batch_execute(&way.replace("BEFORE", "1")).await?;
+        old.batch_execute("COMMIT").await?;
+    }
+    in_order("the log", &rows(&mut young, LOG, tenant.uuid()).await?, 2 * WAYS.len())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -264,10 +302,7 @@ async fn evt_02_an_event_that_fails_among_many_is_parked_alone_with_what_follows
         }
         .boxed()
     });
-    let tasks = [
-        tokio::spawn(Relay::new(pg.clone()).run(cancel.clone())),
-        tokio::spawn(Consumer::new(pg.clone(), listening).run(cancel.clone())),
-    ];
+    let task = tokio::spawn(Consumer::new(pg.clone(), listening).run(cancel.clone()));
     let told = eventually(Duration::from_secs(60), || async {
         let seen = rows(&mut db.admin().await?, SEEN_BY, tenant.uuid()).await?;
         let parked = rows(&mut db.admin().await?, PARKED, tenant.uuid()).await?;
@@ -276,9 +311,7 @@ async fn evt_02_an_event_that_fails_among_many_is_parked_alone_with_what_follows
     });
     let told = told.await;
     cancel.cancel();
-    for task in tasks {
-        task.await?;
-    }
+    task.await?;
     let (seen, parked) = told?;
     in_order("what was handled", &seen, 2 * (STREAMS - 1))?;
     let parked = parked.iter().map(|row| (text(row, "stream"), number(&row["version"]), row["behind"] == true));

@@ -213,7 +213,7 @@ async fn sag_02_the_steps_of_an_order_are_seen_in_their_order() -> Result<()> {
 }
 
 #[tokio::test]
-async fn evt_03_the_events_that_others_rely_on_are_on_the_bus() -> Result<()> {
+async fn evt_03_the_events_that_others_rely_on_are_told() -> Result<()> {
     let world = World::open("bus").await?;
     world.place_until(&order(&ITEMS), "DELIVERED").await?;
     let challenged = world.place_until(&order_by("pm_sim_3ds_required", &ITEMS), "PAYMENT_ACTION_REQUIRED").await?;
@@ -223,7 +223,7 @@ async fn evt_03_the_events_that_others_rely_on_are_on_the_bus() -> Result<()> {
     world.customer.request(Method::DELETE, &format!("{path}?reason=changed+my+mind")).send().await?;
     world.until(text(&challenged, "id"), "CANCELLED").await?;
     let types = "SELECT to_jsonb(t.type) AS row FROM \
-        (SELECT DISTINCT type FROM om_bus.log WHERE tenant_id = $1 AND topic = 'order.v1') AS t";
+        (SELECT DISTINCT type FROM om_order.events WHERE tenant_id = $1 AND topic = 'order.v1') AS t";
     let expected =
         ["OrderCreated", "OrderUpdated", "OrderCancelled", "OrderPaymentCompleted", "OrderShipped", "OrderDelivered"];
     let published = testkit::eventually(super::world::PATIENCE, || async {
@@ -231,7 +231,7 @@ async fn evt_03_the_events_that_others_rely_on_are_on_the_bus() -> Result<()> {
         let names: BTreeSet<String> =
             rows.iter().filter_map(|row| Some(row.as_str()?.rsplit('.').next()?.to_owned())).collect();
         let missing: Vec<&&str> = expected.iter().filter(|name| !names.contains(**name)).collect();
-        anyhow::ensure!(missing.is_empty(), "not on the bus: {missing:?}");
+        anyhow::ensure!(missing.is_empty(), "not told: {missing:?}");
         Ok(Some(names))
     });
     published.await?;

@@ -87,10 +87,10 @@ async fn pay_12_after_a_delivered_order_no_table_and_no_message_tells_who_lives_
     let verified = world.admin.post(&format!("/api/v1/orders/{id}:verify"), &json!({}), None).await?;
     assert_eq!(verified["equal"], true, "{verified}");
 
-    // The search sees what is not sealed: the city, in the tables of orders and on the bus.
+    // The search sees what is not sealed: the city, in the tables of orders and in their events.
     let city = columns_with(&mut world.system.db.admin().await?, "San Francisco").await?;
     assert!(city.iter().any(|column| column == "om_order.orders.doc"), "{city:?}");
-    assert!(city.iter().any(|column| column.starts_with("om_bus.")), "{city:?}");
+    assert!(city.iter().any(|column| column.starts_with("om_order.events")), "{city:?}");
     assert_eq!(readable(&world).await?, Vec::<String>::new());
 
     // A client cannot make us store what it sealed itself.

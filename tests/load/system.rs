@@ -155,8 +155,8 @@ impl System {
             if start.elapsed() > limit {
                 bail!("{} orders are still on their way; see {}", self.waiting().await?, self.work.display());
             }
-            // So exactly the end is seen; the deadline is above.
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            // A hundredth of a drain; the deadline is above.
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
         let time = start.elapsed();
         let waiting = self.waiting().await?;

@@ -10,24 +10,30 @@ use futures::{FutureExt, StreamExt};
 use pg::{Conn, Json, Pg};
 use serde::Deserialize as _;
 use serde_json::value::RawValue;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::delivery::Subscription;
 use crate::parking;
-use crate::{PUBLISHED, delivery, inbox};
+use crate::{delivery, inbox};
 
-const SHARDS: i16 = 8;
-const BATCH: i32 = 200;
+/// Events of a log that are looked at together, wanted or not.
+const BATCH: i32 = 1000;
+/// The same while many people wait for an answer of this process: what lies in the log can lie a little longer.
+const ASIDE: i32 = 100;
+/// Longest pause when nothing wakes us: what another process committed is found after it.
 const IDLE: Duration = Duration::from_millis(250);
 const FIRST: Duration = Duration::from_millis(5);
+/// Longest pause after a commit of a service whose commits brought nothing lately.
+const DULL: Duration = Duration::from_millis(40);
 const LEASE_RENEWAL: Duration = Duration::from_millis(1500);
 /// Streams of one batch that are handled at the same time.
 const CONCURRENCY: usize = 8;
 /// Most events of one transaction; larger ones gain nothing (`data.md` 0.2).
 const TOGETHER: usize = 50;
 
-/// Tails the bus for one subscriber and applies its handlers.
+/// Tails the logs of services for one subscriber and applies its handlers.
 #[derive(Debug)]
 pub struct Consumer {
     pg: Pg,
@@ -35,10 +41,20 @@ pub struct Consumer {
     owner: Uuid,
 }
 
-/// What is new on a shard, and how far it was read.
+/// What a look at the logs brought.
+enum Found {
+    /// No event.
+    Nothing,
+    /// Only events that nobody here wants; whoever gets those need not look often.
+    Unwanted,
+    /// Events that were handled.
+    Handled,
+}
+
+/// What is new in a log, and how far it was read.
 #[derive(serde::Deserialize, Debug)]
 struct Tail {
-    shard: i32,
+    source: String,
     xid: String,
     gpos: i64,
     fence: i64,
@@ -66,15 +82,15 @@ fn base64<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Vec<u8>, D::Erro
 }
 
 mod sql {
-    use diesel::sql_types::{Array, BigInt, Integer, Text, Uuid};
+    use diesel::sql_types::{Array, BigInt, Bool, Integer, Text, Uuid};
 
     diesel::define_sql_function! {
-        /// Takes or keeps the shards nobody else holds.
+        /// Takes or keeps the logs nobody else reads for this consumer.
         #[sql_name = "om_bus.lease"]
-        fn lease(consumer: Text, owner: Uuid, shards: Integer) -> Bool;
+        fn lease(consumer: Text, owner: Uuid, sources: Array<Text>) -> Bool;
     }
     diesel::define_sql_function! {
-        /// Events behind the cursors of the shards that an owner holds.
+        /// Events behind the cursors that an owner holds.
         #[sql_name = "om_bus.poll"]
         fn poll(consumer: Text, owner: Uuid, types: Array<Text>, most: Integer) -> Nullable<Jsonb>;
     }
@@ -82,7 +98,8 @@ mod sql {
         /// Moves cursors on; how many of them still were ours.
         #[sql_name = "om_bus.acknowledge"]
         fn acknowledge(
-            consumer: Text, shards: Array<Integer>, xids: Array<Text>, gpos: Array<BigInt>, fences: Array<BigInt>,
+            consumer: Text, sources: Array<Text>, xids: Array<Text>, gpos: Array<BigInt>, fences: Array<BigInt>,
+            handled: Bool,
         ) -> Integer;
     }
 }
@@ -93,10 +110,10 @@ impl Consumer {
         Self { pg, subscription: Arc::new(subscription), owner: Uuid::now_v7() }
     }
 
-    /// Runs until cancelled; then gives its shards back, so that another process need not wait for the lease.
+    /// Runs until cancelled; then gives its logs back, so that another process need not wait for the lease.
     pub async fn run(self, cancel: CancellationToken) {
-        let mut published = PUBLISHED.subscribe();
-        let mut pause = FIRST;
+        let mut commits: Vec<_> = self.subscription.services().into_iter().map(pg::commits_of).collect();
+        let (mut pause, mut gather) = (FIRST, FIRST);
         let mut renewed: Option<Instant> = None;
         let mut parked_looked = Instant::now();
         while !cancel.is_cancelled() {
@@ -110,27 +127,32 @@ impl Consumer {
                 parked_looked = Instant::now();
                 parking::retry_due(&self.pg, &self.subscription).await;
             }
+            commits.iter_mut().for_each(watch::Receiver::mark_unchanged);
             let began = Instant::now();
-            let handled = match self.step().await {
-                Ok(handled) => handled,
+            let found = match self.step().await {
+                Ok(found) => found,
                 Err(error) => {
                     tracing::warn!(consumer = self.subscription.consumer, %error, "consumer step failed");
                     pause = IDLE;
-                    false
+                    Found::Nothing
                 }
             };
-            if handled {
-                tokio::time::sleep(crate::rest(began.elapsed())).await;
-                pause = FIRST;
+            let rest = match found {
+                Found::Nothing => None,
+                Found::Unwanted => Some(crate::LONGEST),
+                Found::Handled => Some(crate::rest(began.elapsed())),
+            };
+            if let Some(rest) = rest {
+                tokio::time::sleep(rest).await;
+                (pause, gather) = (FIRST, FIRST);
                 continue;
             }
             tokio::select! {
                 () = cancel.cancelled() => break,
-                changed = published.changed() => {
-                    if changed.is_err() { break }
-                    // Six relays publish on their own; one look serves them all.
-                    tokio::time::sleep(FIRST).await;
-                    pause = FIRST;
+                () = changed(&mut commits) => {
+                    // A burst of commits is one look, and an older open transaction gets a moment to end.
+                    tokio::time::sleep(gather).await;
+                    (pause, gather) = (FIRST, (gather * 2).min(DULL));
                 }
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(IDLE),
             }
@@ -139,7 +161,9 @@ impl Consumer {
     }
 
     async fn lease(&self) -> Result<(), pg::Error> {
-        let query = sql::lease(self.subscription.consumer.to_owned(), self.owner, i32::from(SHARDS));
+        let sources: Vec<String> =
+            self.subscription.services().into_iter().map(|service| format!("om_{service}")).collect();
+        let query = sql::lease(self.subscription.consumer.to_owned(), self.owner, sources);
         let _held: bool = self.pg.worker_call("outbox.lease", diesel::select(query)).await?;
         Ok(())
     }
@@ -163,17 +187,18 @@ impl Consumer {
             })
             .await;
         if let Err(error) = result {
-            tracing::warn!(consumer, %error, "shards not given back; they free themselves in 5 s");
+            tracing::warn!(consumer, %error, "logs not given back; they free themselves in 5 s");
         }
     }
 
     /// Handles one batch, if there is one: what is handled together first, then streams beside each other, events of a
     /// stream one after the other; then one acknowledgement.
-    async fn step(&self) -> Result<bool, pg::Error> {
+    async fn step(&self) -> Result<Found, pg::Error> {
         let mut tails = self.poll().await?;
         if tails.is_empty() {
-            return Ok(false);
+            return Ok(Found::Nothing);
         }
+        let wanted = tails.iter().any(|tail| !tail.events.is_empty());
         let mut streams: BTreeMap<(Uuid, Uuid), Vec<Event>> = BTreeMap::new();
         for event in tails.iter_mut().flat_map(|tail| std::mem::take(&mut tail.events)) {
             streams.entry((event.tenant_id, event.stream_id)).or_default().push(event);
@@ -181,32 +206,44 @@ impl Consumer {
         let sets = heads(&self.subscription, &mut streams);
         beside(sets.into_iter().map(|events| together(&self.pg, &self.subscription, events))).await?;
         beside(streams.into_values().map(|events| in_turn(&self.pg, &self.subscription, events))).await?;
-        self.acknowledge(tails).await?;
-        Ok(true)
+        self.acknowledge(tails, wanted).await?;
+        Ok(if wanted { Found::Handled } else { Found::Unwanted })
     }
 
-    /// What is new on the shards this process holds.
+    /// What is new in the logs this process reads.
     async fn poll(&self) -> Result<Vec<Tail>, pg::Error> {
-        let query = sql::poll(self.subscription.consumer.to_owned(), self.owner, self.subscription.types(), BATCH);
+        let batch = if ctx::foreground::is_busy() { ASIDE } else { BATCH };
+        let query = sql::poll(self.subscription.consumer.to_owned(), self.owner, self.subscription.types(), batch);
         let tails: Option<Json<Vec<Tail>>> = self.pg.worker_call("outbox.poll", diesel::select(query)).await?;
         Ok(tails.map_or_else(Vec::new, |Json(tails)| tails))
     }
 
-    async fn acknowledge(&self, tails: Vec<Tail>) -> Result<(), pg::Error> {
+    async fn acknowledge(&self, tails: Vec<Tail>, handled: bool) -> Result<(), pg::Error> {
         let expected = tails.len();
         let query = sql::acknowledge(
             self.subscription.consumer.to_owned(),
-            tails.iter().map(|tail| tail.shard).collect::<Vec<_>>(),
+            tails.iter().map(|tail| tail.source.clone()).collect::<Vec<_>>(),
             tails.iter().map(|tail| tail.xid.clone()).collect::<Vec<_>>(),
             tails.iter().map(|tail| tail.gpos).collect::<Vec<_>>(),
             tails.iter().map(|tail| tail.fence).collect::<Vec<_>>(),
+            handled,
         );
         let moved: i32 = self.pg.worker_call("outbox.acknowledge", diesel::select(query)).await?;
         if usize::try_from(moved).is_ok_and(|moved| moved < expected) {
-            tracing::warn!(consumer = self.subscription.consumer, "another process took over some shards");
+            tracing::warn!(consumer = self.subscription.consumer, "another process took over some logs");
         }
         Ok(())
     }
+}
+
+/// Waits until a service has committed something.
+async fn changed(commits: &mut [watch::Receiver<u64>]) {
+    if commits.is_empty() {
+        return std::future::pending().await;
+    }
+    // Who says so lives as long as the process.
+    let changed = commits.iter_mut().map(|service| async { service.changed().await.ok() }.boxed());
+    futures::future::select_all(changed).await;
 }
 
 /// Takes from each stream its first event if those of its type are handled together, and puts them together.

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use ctx::Ctx;
@@ -70,7 +70,8 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// An empty subscription of a consumer group; its name keeps its place on the bus.
+    /// An empty subscription of a consumer group; its name keeps its place in the logs. A new one begins with the first
+    /// event there is.
     pub fn new(consumer: &'static str) -> Self {
         Self { consumer, handlers: HashMap::new() }
     }
@@ -101,6 +102,11 @@ impl Subscription {
     /// Whether events of a type are handled together.
     pub(crate) fn gathers(&self, type_name: &str) -> bool {
         matches!(self.handlers.get(type_name), Some(Handler::All(_)))
+    }
+
+    /// The services whose logs are read: an event is in the log of the service that its package names.
+    pub(crate) fn services(&self) -> BTreeSet<&'static str> {
+        self.handlers.keys().filter_map(|name| name.split('.').nth(1)).collect()
     }
 
     pub(crate) fn types(&self) -> Vec<String> {

@@ -15,7 +15,7 @@ use tracing::Instrument;
 
 use crate::connect::connect;
 use crate::shared::{self, Answer, Call, Calls};
-use crate::{Conn, Error, GroupCommit};
+use crate::{Conn, Error, GroupCommit, commits};
 
 /// How often a transaction is repeated when the database asks for it.
 const REPEATS: u32 = 5;
@@ -89,9 +89,9 @@ impl Pg {
             service,
             calls: GroupCommit::new(shared::MOST, move |tenant, calls| together(shared.clone(), tenant, calls).boxed()),
             app,
-            // Relay, claims and sweeps take turns; three never starve each other.
+            // Polls, claims and sweeps take turns; three never starve each other.
             worker: pool(target.url(&format!("{role}_worker")), 3)?,
-            commits: Arc::new(watch::Sender::new(0)),
+            commits: commits::sender(service),
         })
     }
 
@@ -217,12 +217,12 @@ impl Pg {
         self.measured(name, single(self.worker.clone(), query)).await
     }
 
-    /// Tells relay and saga engine of this process that something may be due.
+    /// Tells consumers and saga engine of this process that something may be due.
     pub fn committed(&self) {
         self.commits.send_modify(|count| *count += 1);
     }
 
-    /// Changes whenever something was committed through this door.
+    /// Changes whenever this service has committed something in this process; see [`crate::commits_of`].
     pub fn commits(&self) -> watch::Receiver<u64> {
         self.commits.subscribe()
     }

@@ -38,7 +38,7 @@ impl Gather {
 }
 
 /// Starting a statement costs more than what it does to a row, and the longer it takes, the more will come together.
-const WORK: Gather = Gather { percent: 200, least: Duration::from_millis(2), most: Duration::from_millis(20) };
+const WORK: Gather = Gather { percent: 200, least: Duration::from_millis(2), most: Duration::from_millis(60) };
 /// Where people wait, a longer pause would leave the processor idle: 64 of them were answered at once, and then nobody
 /// for twice as long.
 const PEOPLE: Gather = Gather { percent: 50, least: Duration::from_millis(2), most: Duration::from_millis(5) };
@@ -233,7 +233,7 @@ mod tests {
     fn people_wait_for_others_a_part_of_what_work_does() {
         let took = |ms| Duration::from_millis(ms);
         let pauses = |pace: Gather| [1, 8, 100].map(|ms| pace.after(32, took(ms)).as_millis());
-        assert_eq!((pauses(PEOPLE), pauses(WORK)), ([2, 4, 5], [2, 16, 20]));
+        assert_eq!((pauses(PEOPLE), pauses(WORK)), ([2, 4, 5], [2, 16, 60]));
         assert_eq!((PEOPLE.after(1, took(8)), WORK.after(1, took(8))), (Duration::ZERO, Duration::ZERO));
     }
 

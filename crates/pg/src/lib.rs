@@ -6,6 +6,7 @@
 //! against whatever the SQL says. What writes runs to its end even when the caller goes away: a dropped future must
 //! not leave a commit that nobody knows of.
 
+mod commits;
 mod connect;
 mod door;
 mod error;
@@ -18,6 +19,7 @@ mod set;
 mod shared;
 mod young;
 
+pub use commits::commits_of;
 pub use door::{Pg, Target};
 pub use error::{Error, is_unique};
 pub use group::GroupCommit;

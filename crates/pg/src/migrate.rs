@@ -120,7 +120,7 @@ DO $$ BEGIN
     CREATE ROLE {schema}_worker LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE IN ROLE om_bus_client;
   END IF;
 END $$;
-GRANT USAGE ON SCHEMA {schema} TO {schema}, {schema}_worker;
+GRANT USAGE ON SCHEMA {schema} TO {schema}, {schema}_worker, om_bus_client;
 ALTER ROLE {schema} SET search_path = {schema};
 ALTER ROLE {schema}_worker SET search_path = {schema};
 ALTER ROLE {schema} SET statement_timeout = '5s';

@@ -184,7 +184,8 @@ pub(crate) struct Item<'a> {
     status: &'static str,
     attempts: i32,
     delay_ms: u64,
-    state: &'a Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'a Value>,
     signals: i32,
     undo_reason: Option<&'a str>,
     meta: Meta,
@@ -213,7 +214,7 @@ impl<'a> Item<'a> {
             status: next.status,
             attempts: next.attempts,
             delay_ms: u64::try_from(next.delay.as_millis()).unwrap_or(u64::MAX),
-            state: &next.state,
+            state: (next.state != at.state).then_some(&next.state),
             signals: at.signals,
             undo_reason: next.why.as_deref(),
             meta,

@@ -1,4 +1,4 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -32,18 +32,36 @@ diesel::define_sql_function! {
     fn saga_advance(tenant: SqlUuid, items: Jsonb) -> Jsonb;
 }
 
-/// Sagas one process drives at the same time.
-const IN_FLIGHT: usize = 256;
+/// Sagas one process drives at the same time: as many as fill the batches of all their steps while each batch gathers.
+const IN_FLIGHT: usize = 768;
 /// Seats that are filled together when fewer are free, and how long they may wait for each other: asking what is due
 /// costs as much for one as for many.
 const REFILL: usize = 32;
 const REFILL_WAIT: Duration = Duration::from_millis(100);
+/// Sagas that are looked up together when all seats may be filled, and how long what was found counts: another process may
+/// take over their shards.
+const LOOK: usize = 256;
+const STALE: Duration = Duration::from_millis(500);
 const IDLE: Duration = Duration::from_millis(250);
 const CALM: Duration = Duration::from_millis(4);
 /// While many callers wait for an answer of this process: so many new sagas in so much time.
 const ASIDE_MOST: usize = 3;
 const ASIDE: Duration = Duration::from_millis(100);
 const LEASE_RENEWAL: Duration = Duration::from_millis(1500);
+
+/// Sagas that were found due and have no seat yet, each behind its tenant.
+#[derive(Default)]
+struct Queue {
+    due: VecDeque<(Uuid, Uuid)>,
+    found: Option<Instant>,
+}
+
+impl Queue {
+    /// Whether it is time to look again.
+    fn is_over(&self) -> bool {
+        self.due.is_empty() || self.found.is_none_or(|at| at.elapsed() > STALE)
+    }
+}
 
 /// Drives the sagas of a service; several processes share them by shard.
 #[derive(Clone)]
@@ -106,6 +124,7 @@ impl Engine {
     pub async fn run(self, cancel: CancellationToken) {
         let mut commits = self.inner.pg.commits();
         let mut renewed: Option<Instant> = None;
+        let mut queue = Queue::default();
         while !cancel.is_cancelled() {
             if renewed.is_none_or(|at| at.elapsed() >= LEASE_RENEWAL) {
                 match self.inner.lease(true).await {
@@ -115,7 +134,7 @@ impl Engine {
             }
             // Seen before the look, so that a commit during the look makes us look again.
             commits.mark_unchanged();
-            let claimed = self.claim().await.unwrap_or_else(|error| {
+            let claimed = self.claim(&mut queue).await.unwrap_or_else(|error| {
                 tracing::warn!(service = self.inner.pg.service(), %error, "sagas not claimed");
                 0
             });
@@ -141,8 +160,8 @@ impl Engine {
         }
     }
 
-    /// Starts driving what is due and fits; how many that were.
-    async fn claim(&self) -> Result<usize, pg::Error> {
+    /// Starts driving what is due and fits; how many were looked at.
+    async fn claim(&self, queue: &mut Queue) -> Result<usize, pg::Error> {
         if self.inner.room.available_permits() < REFILL {
             // Some end soon; wait for their seats instead of asking the database again.
             let seats = u32::try_from(REFILL).unwrap_or(u32::MAX);
@@ -156,19 +175,23 @@ impl Engine {
         if room == 0 {
             return Ok(1);
         }
-        let due = self.inner.due(room).await?;
-        let mut by_tenant: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
-        for (tenant, saga) in due {
-            by_tenant.entry(tenant).or_default().push(saga);
+        if queue.is_over() {
+            *queue = Queue { due: self.inner.due().await?.into(), found: Some(Instant::now()) };
         }
+        let mut by_tenant: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
         let mut claimed = 0;
+        while claimed < room
+            && let Some((tenant, saga)) = queue.due.pop_front()
+        {
+            by_tenant.entry(tenant).or_default().push(saga);
+            claimed += 1;
+        }
         for (tenant, sagas) in by_tenant {
             for picture in self.inner.pictures(TenantId::from_uuid(tenant), sagas).await? {
                 let Ok(seat) = Arc::clone(&self.inner.room).try_acquire_owned() else { return Ok(claimed) };
                 if !self.inner.busy().insert(picture.saga_id) {
                     continue;
                 }
-                claimed += 1;
                 let inner = Arc::clone(&self.inner);
                 self.inner.tasks.spawn(async move {
                     let saga_id = picture.saga_id;
@@ -207,9 +230,9 @@ impl Inner {
             .await
     }
 
-    async fn due(&self, room: usize) -> Result<Vec<(Uuid, Uuid)>, pg::Error> {
+    async fn due(&self) -> Result<Vec<(Uuid, Uuid)>, pg::Error> {
         let busy: Vec<Uuid> = self.busy().iter().copied().collect();
-        let most = i32::try_from(room).unwrap_or(i32::MAX);
+        let most = i32::try_from(LOOK).unwrap_or(i32::MAX);
         let query = diesel::select(saga_due(self.owner, busy, most));
         let Json(due) = self.pg.worker_call("saga.claim", query).await?;
         Ok(due)

@@ -12,7 +12,7 @@ async fn two_tests_have_two_databases_with_the_same_schema() -> anyhow::Result<(
     one.admin().await?.batch_execute("CREATE TABLE only_here ()").await?;
     let elsewhere = two.admin().await?.batch_execute("SELECT FROM only_here").await;
     assert!(elsewhere.is_err());
-    two.admin().await?.batch_execute("SELECT FROM om_bus.log").await?;
+    two.admin().await?.batch_execute("SELECT FROM om_bus.cursors").await?;
     Ok(())
 }
 

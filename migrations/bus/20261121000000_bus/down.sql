@@ -1,1 +1,2 @@
-DROP TABLE cursors; DROP TABLE log;
+DROP FUNCTION acknowledge, poll, lease;
+DROP TABLE cursors;

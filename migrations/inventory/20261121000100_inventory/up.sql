@@ -191,9 +191,10 @@ CREATE FUNCTION reservations_json(p_tenant uuid, p_orders uuid[]) RETURNS jsonb 
 BEGIN
   RETURN (SELECT coalesce(jsonb_agg(jsonb_build_object(
     'id', r.reservation_id, 'order_id', r.order_id, 'state', r.state, 'version', r.version, 'expires_at', r.expires_at,
+    -- In the order of the key: an aggregate with an order would sort once more.
     'round', r.round, 'allocations', (SELECT coalesce(jsonb_agg(jsonb_build_object('sku', a.sku, 'warehouse', a.warehouse,
-                            'quantity', a.quantity, 'consumed', a.consumed, 'fulfillment', a.fulfillment_id) ORDER BY a.sku, a.warehouse), '[]')
-                    FROM allocations a WHERE a.tenant_id = p_tenant AND a.order_id = r.order_id))), '[]')
+                            'quantity', a.quantity, 'consumed', a.consumed, 'fulfillment', a.fulfillment_id)), '[]')
+                    FROM (SELECT * FROM allocations WHERE tenant_id = p_tenant AND order_id = r.order_id ORDER BY sku, warehouse) a))), '[]')
   FROM reservations r WHERE r.tenant_id = p_tenant AND r.order_id = ANY (p_orders));
 END $$;
 

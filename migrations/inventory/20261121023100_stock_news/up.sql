@@ -1,13 +1,17 @@
 -- Tells of stock that changed: StockChanged, LowStock, BackInStock (INV-06, INV-07).
 --
 -- The write path of an order does nothing for this but write its line of the ledger, which it does anyway. A job follows
--- the ledger below the oldest open transaction, as the relay follows the events, and tells once of all that happened to a
+-- the ledger below the oldest open transaction, as consumers follow the events, and tells once of all that happened to a
 -- product since it looked: a product that everybody buys costs one event a look and no lock of its stock.
 
--- The second place in a log of this schema.
-ALTER TABLE relay_cursor DROP CONSTRAINT relay_cursor_id_check;
-ALTER TABLE relay_cursor ADD CONSTRAINT relay_cursor_id_check CHECK (id IN (1, 2));
-INSERT INTO relay_cursor VALUES (2, '0', 0);
+-- How far the ledger was told of.
+CREATE TABLE ledger_cursor (
+  id  smallint PRIMARY KEY CHECK (id = 1),
+  xid xid8     NOT NULL,
+  seq bigint   NOT NULL
+) WITH (fillfactor = 10);
+INSERT INTO ledger_cursor VALUES (1, '0', 0);
+GRANT SELECT, UPDATE ON ledger_cursor TO om_inventory_worker;
 
 CREATE TABLE inventory_settings (
   tenant_id           uuid NOT NULL PRIMARY KEY,
@@ -39,20 +43,20 @@ $$;
 -- Goods whose ledger grew, by tenant, and the place to go on from; NULL: none. Slots are told by nobody.
 CREATE FUNCTION stock_changes(p_limit int) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
-  c relay_cursor%ROWTYPE;
+  c ledger_cursor%ROWTYPE;
 BEGIN
-  SELECT * INTO c FROM relay_cursor WHERE id = 2;
+  SELECT * INTO c FROM ledger_cursor;
   RETURN (
     WITH batch AS (
       SELECT l.tenant_id, l.sku, l.xid, l.seq FROM stock_ledger l
-      WHERE (l.xid, l.seq) > (c.xid, c.gpos) AND l.xid < pg_snapshot_xmin(pg_current_snapshot())
+      WHERE (l.xid, l.seq) > (c.xid, c.seq) AND l.xid < pg_snapshot_xmin(pg_current_snapshot())
       ORDER BY l.xid, l.seq LIMIT p_limit
     ), goods AS (
       -- Distinct first: hashed, where an aggregate would sort.
       SELECT d.tenant_id, jsonb_agg(d.sku) AS skus
         FROM (SELECT DISTINCT b.tenant_id, b.sku FROM batch b WHERE strpos(b.sku, '@') = 0) d GROUP BY d.tenant_id
     )
-    SELECT jsonb_build_object('from_xid', c.xid::text, 'from_seq', c.gpos, 'xid', b.xid::text, 'seq', b.seq,
+    SELECT jsonb_build_object('from_xid', c.xid::text, 'from_seq', c.seq, 'xid', b.xid::text, 'seq', b.seq,
                               'lines', (SELECT count(*) FROM batch),
                               'tenants', (SELECT coalesce(jsonb_agg(to_jsonb(g)), '[]') FROM goods g))
     -- Found first: what is said would be built for every line of the batch.
@@ -63,30 +67,31 @@ END $$;
 CREATE FUNCTION stock_changes_seen(p_from_xid text, p_from_seq bigint, p_xid text, p_seq bigint) RETURNS boolean
 LANGUAGE plpgsql AS $$
 BEGIN
-  UPDATE relay_cursor SET xid = p_xid::xid8, gpos = p_seq
-    WHERE id = 2 AND (xid, gpos) = (p_from_xid::xid8, p_from_seq);
+  UPDATE ledger_cursor SET xid = p_xid::xid8, seq = p_seq
+    WHERE (xid, seq) = (p_from_xid::xid8, p_from_seq);
   RETURN FOUND;
 END $$;
 
 -- Locks what was told of some products and says what they are now.
 CREATE FUNCTION stock_news_lock(p_tenant uuid, p_skus text[]) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
+  -- Processes take turns at a tenant: one lock, where a lock of each row would be written and logged.
+  PERFORM pg_advisory_xact_lock(hashtextextended('stock_news ' || p_tenant, 0));
   -- An insert that finds its row costs ten times a look.
-  IF EXISTS (SELECT FROM unnest(p_skus) AS n (sku) WHERE NOT EXISTS (
-      SELECT FROM stock_news WHERE tenant_id = p_tenant AND sku = n.sku)) THEN
+  IF (SELECT count(*) FROM stock_news WHERE tenant_id = p_tenant AND sku = ANY (p_skus)) < cardinality(p_skus) THEN
     INSERT INTO stock_news (tenant_id, sku) SELECT p_tenant, n.sku FROM unnest(p_skus) AS n (sku) ORDER BY n.sku
       ON CONFLICT DO NOTHING;
   END IF;
-  PERFORM FROM stock_news WHERE tenant_id = p_tenant AND sku = ANY (p_skus) ORDER BY sku FOR NO KEY UPDATE;
   -- A new statement sees the stock as it is under the lock: what is told of a product never goes back.
   RETURN jsonb_build_object(
     'threshold', low_threshold(p_tenant), 'reorder_up_to', reorder_up_to(p_tenant),
     'products', (SELECT jsonb_agg(jsonb_build_object('sku', n.sku, 'version', n.version, 'low', n.low,
         'sold_out', n.sold_out, 'told', n.levels, 'levels', (
+          -- In the order of the key: an aggregate with an order would sort once more.
           SELECT coalesce(jsonb_agg(jsonb_build_object('warehouse', s.warehouse, 'on_hand', s.on_hand,
-                                                       'reserved', s.reserved, 'safety', s.safety) ORDER BY s.warehouse), '[]')
-          FROM stock s WHERE s.tenant_id = p_tenant AND s.sku = n.sku)) ORDER BY n.sku)
-      FROM stock_news n WHERE n.tenant_id = p_tenant AND n.sku = ANY (p_skus)));
+                                                       'reserved', s.reserved, 'safety', s.safety)), '[]')
+          FROM (SELECT * FROM stock WHERE tenant_id = p_tenant AND sku = n.sku ORDER BY warehouse) s)))
+      FROM (SELECT * FROM stock_news WHERE tenant_id = p_tenant AND sku = ANY (p_skus) ORDER BY sku) n));
 END $$;
 
 -- Writes what is told, with its events. p_news: [{sku, stream, version, low, sold_out, levels, types, payloads}].

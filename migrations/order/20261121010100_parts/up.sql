@@ -20,6 +20,7 @@ CREATE TABLE events (
 CREATE INDEX events_log ON events (xid, gpos);
 SELECT om_protect('events', 'append');
 SELECT om_worker_reads('events', 'tenant_id, stream_id, version, xid, gpos, event_id, type, topic, payload, meta, occurred_at');
+SELECT om_bus_reads();
 
 -- The least UUIDv7 of a moment.
 CREATE FUNCTION om_id_at(p_at timestamptz) RETURNS uuid LANGUAGE sql IMMUTABLE

@@ -461,16 +461,15 @@ CREATE FUNCTION payments_settle(p_tenant uuid, p_items jsonb) RETURNS jsonb LANG
 DECLARE
   turns bigint[] := ARRAY(SELECT row_number() OVER (PARTITION BY i.value->>'payment' ORDER BY i.ordinality)
     FROM jsonb_array_elements(p_items) WITH ORDINALITY AS i ORDER BY i.ordinality);
-  changed payments[];
+  answers jsonb;
 BEGIN
-  changed := payments_change(p_tenant, ARRAY(
+  SELECT coalesce(jsonb_object_agg(c.payment_id, jsonb_build_object('revision', c.revision, 'checks', c.checks,
+      'authorized_at', c.authorized_at)), '{}') INTO answers FROM unnest(payments_change(p_tenant, ARRAY(
     SELECT ROW(i.payment, i.revision, i.doc, i.types, i.topics, ARRAY(SELECT decode(p, 'base64') FROM unnest(i.payloads) AS p), i.meta)::settling
     FROM ROWS FROM (jsonb_to_recordset(p_items) AS (payment uuid, revision int, doc jsonb, types text[], topics text[], payloads text[],
-      meta jsonb)) WITH ORDINALITY AS i (payment, revision, doc, types, topics, payloads, meta, n) WHERE turns[i.n] = 1));
-  RETURN (SELECT jsonb_agg(CASE WHEN c.payment_id IS NOT NULL
-      THEN jsonb_build_object('revision', c.revision, 'checks', c.checks, 'authorized_at', c.authorized_at) END ORDER BY i.ordinality)
-    FROM jsonb_array_elements(p_items) WITH ORDINALITY AS i
-    LEFT JOIN unnest(changed) AS c ON turns[i.ordinality] = 1 AND c.payment_id = (i.value->>'payment')::uuid);
+      meta jsonb)) WITH ORDINALITY AS i (payment, revision, doc, types, topics, payloads, meta, n) WHERE turns[i.n] = 1))) AS c;
+  RETURN (SELECT jsonb_agg(CASE WHEN turns[i.ordinality] = 1 THEN answers -> (i.value->>'payment') END ORDER BY i.ordinality)
+    FROM jsonb_array_elements(p_items) WITH ORDINALITY AS i);
 END $$;
 
 -- Marks that the order wants no money held for a round. An order or round never seen gets a row that refuses a late authorization.

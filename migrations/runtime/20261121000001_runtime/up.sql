@@ -28,6 +28,13 @@ BEGIN
   EXECUTE format('GRANT SELECT (%s) ON %I TO %I', p_columns, p_table, worker);
 END $$;
 
+-- Lets whoever consumes events read this log, across tenants.
+CREATE FUNCTION om_bus_reads() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  CREATE POLICY bus_reads ON events FOR SELECT TO om_bus_client USING (true);
+  GRANT SELECT (tenant_id, stream_id, version, xid, gpos, event_id, type, payload, meta) ON events TO om_bus_client;
+END $$;
+
 -- Statistics that cost little: ANALYZE read 30,000 rows of each growing table and sorted whole documents, which was a sixth
 -- of what PostgreSQL did for an order. Rows are found by key, so a fifth of the rows says enough, and nobody looks for a
 -- document by its content.
@@ -70,7 +77,7 @@ BEGIN
   PERFORM om_statistics();
 END $$;
 
--- The event row is the outbox row.
+-- The event row is the outbox row, and the bus: consumers read it where it is (om_bus.poll).
 CREATE TABLE events (
   tenant_id   uuid        NOT NULL,
   stream_id   uuid        NOT NULL,
@@ -88,6 +95,7 @@ CREATE TABLE events (
 CREATE INDEX events_log ON events (xid, gpos);
 SELECT om_protect('events', 'append');
 SELECT om_worker_reads('events', 'tenant_id, stream_id, version, xid, gpos, event_id, type, topic, payload, meta, occurred_at');
+SELECT om_bus_reads();
 
 CREATE TABLE snapshots (
   tenant_id  uuid NOT NULL,
@@ -126,13 +134,6 @@ CREATE TYPE recorded AS (
   meta        jsonb,
   payload     bytea
 );
-
-CREATE TABLE relay_cursor (
-  id   smallint PRIMARY KEY CHECK (id = 1),
-  xid  xid8     NOT NULL,
-  gpos bigint   NOT NULL
-) WITH (fillfactor = 10);
-INSERT INTO relay_cursor VALUES (1, '0', 0);
 
 CREATE TABLE idempotency (
   tenant_id   uuid        NOT NULL,
@@ -231,21 +232,28 @@ CREATE TABLE shard_leases (
 INSERT INTO shard_leases (shard) SELECT generate_series(0, 15);
 
 -- Appends to a stream; NULL when the stream is not at the expected version.
+--
+-- A transaction may get its number early and append late, behind an event of a younger one. It is then entered under that
+-- one's number: so the order (xid, gpos) is that of the versions. A reader that stops below the oldest open transaction
+-- has not come to a number that is not smaller than the writer's own.
 CREATE FUNCTION event_append(p_tenant uuid, p_stream uuid, p_expected int, p_types text[], p_topics text[],
                              p_payloads bytea[], p_meta jsonb) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
   actual int;
+  youngest xid8;
 BEGIN
   IF cardinality(p_types) = 0 THEN
     RETURN p_expected;
   END IF;
-  SELECT coalesce(max(version), 0) INTO actual FROM events WHERE tenant_id = p_tenant AND stream_id = p_stream;
-  IF actual <> p_expected THEN
+  SELECT e.version, e.xid INTO actual, youngest FROM events e WHERE e.tenant_id = p_tenant AND e.stream_id = p_stream
+    ORDER BY e.version DESC LIMIT 1;
+  IF coalesce(actual, 0) <> p_expected THEN
     RETURN NULL;
   END IF;
   -- A racing append between the check and here fails on the primary key: no event is ever swallowed (data.md H13).
-  INSERT INTO events (tenant_id, stream_id, version, event_id, type, topic, payload, meta)
-    SELECT p_tenant, p_stream, p_expected + n, gen_random_uuid(), p_types[n], p_topics[n], p_payloads[n], p_meta
+  INSERT INTO events (tenant_id, stream_id, version, xid, event_id, type, topic, payload, meta)
+    SELECT p_tenant, p_stream, p_expected + n, greatest(pg_current_xact_id(), youngest), gen_random_uuid(), p_types[n],
+      p_topics[n], p_payloads[n], p_meta
     FROM generate_series(1, cardinality(p_types)) AS n;
   RETURN p_expected + cardinality(p_types);
 END $$;
@@ -253,14 +261,21 @@ END $$;
 -- Appends to many streams at once, for a statement costs more to start than its rows cost; false, and nothing is
 -- appended, when one of them is not at the version before.
 CREATE FUNCTION events_append(p_tenant uuid, p_events happened[]) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  fits boolean;
+  youngest xid8;
 BEGIN
-  IF EXISTS (SELECT FROM (SELECT stream, min(version) - 1 AS before FROM unnest(p_events) GROUP BY stream) AS f
-      WHERE f.before <> coalesce((SELECT e.version FROM events e
-        WHERE e.tenant_id = p_tenant AND e.stream_id = f.stream ORDER BY e.version DESC LIMIT 1), 0)) THEN
+  -- The youngest number before any of them serves them all.
+  SELECT bool_and(f.before = coalesce(e.version, 0)), max(e.xid) INTO fits, youngest
+    FROM (SELECT stream, min(version) - 1 AS before FROM unnest(p_events) GROUP BY stream) AS f
+    LEFT JOIN LATERAL (SELECT e.version, e.xid FROM events e WHERE e.tenant_id = p_tenant AND e.stream_id = f.stream
+      ORDER BY e.version DESC LIMIT 1) e ON true;
+  IF NOT fits THEN
     RETURN false;
   END IF;
-  INSERT INTO events (tenant_id, stream_id, version, event_id, type, topic, payload, meta)
-    SELECT p_tenant, stream, version, gen_random_uuid(), type, topic, payload, meta FROM unnest(p_events);
+  INSERT INTO events (tenant_id, stream_id, version, xid, event_id, type, topic, payload, meta)
+    SELECT p_tenant, stream, version, greatest(pg_current_xact_id(), youngest), gen_random_uuid(), type, topic, payload, meta
+    FROM unnest(p_events);
   RETURN true;
 END $$;
 
@@ -294,70 +309,28 @@ BEGIN
     ORDER BY e.version);
 END $$;
 
--- Moves events below the horizon to the bus, in order; -1 when another process is at it.
---
--- A transaction may get its number early and append late: then a later version has the smaller number. So a batch never
--- ends between two versions of a stream in the wrong order: it grows behind its limit, and stops before an event whose
--- predecessor is above the horizon.
-CREATE FUNCTION relay(p_limit int) RETURNS int LANGUAGE plpgsql AS $$
+-- What is new in this log behind a reader's place: how many events, the place of the last, and those of the wanted types,
+-- in order. Nothing above the oldest open transaction is new yet, so a late commit is never skipped (data.md H1).
+CREATE FUNCTION events_tail(p_xid xid8, p_gpos bigint, p_types text[], p_limit int,
+                            OUT o_seen bigint, OUT o_xid xid8, OUT o_gpos bigint, OUT o_events jsonb)
+LANGUAGE plpgsql STABLE AS $$
 DECLARE
-  c relay_cursor%ROWTYPE;
-  horizon xid8;
-  wanted int := p_limit;
-  upto record;
-  early record;
-  moved int;
+  xids xid8[];
+  places bigint[];
 BEGIN
-  -- A look without a lock first: an idle relay must not write.
-  PERFORM FROM relay_cursor r JOIN LATERAL (
-    SELECT FROM events e
-    WHERE (e.xid, e.gpos) > (r.xid, r.gpos) AND e.xid < pg_snapshot_xmin(pg_current_snapshot())
-    ORDER BY e.xid, e.gpos LIMIT 1) e ON true
-    WHERE r.id = 1;
-  IF NOT FOUND THEN
-    RETURN 0;
-  END IF;
-  SELECT * INTO c FROM relay_cursor WHERE id = 1 FOR UPDATE SKIP LOCKED;
-  IF NOT FOUND THEN
-    RETURN -1;
-  END IF;
-  -- Log and cursor are lost or kept together, and a consumer's commit waits for both.
-  PERFORM set_config('synchronous_commit', 'off', true);
-  horizon := pg_snapshot_xmin(pg_current_snapshot());
-  LOOP
-    SELECT b.xid, b.gpos, b.n INTO upto FROM (
-      SELECT e.xid, e.gpos, row_number() OVER (ORDER BY e.xid, e.gpos) AS n FROM events e
-      WHERE (e.xid, e.gpos) > (c.xid, c.gpos) AND e.xid < horizon ORDER BY e.xid, e.gpos LIMIT wanted) b
-      ORDER BY b.n DESC LIMIT 1;
-    IF NOT FOUND THEN
-      RETURN 0;
-    END IF;
-    LOOP
-      SELECT b.xid, b.gpos INTO early FROM events b
-        CROSS JOIN LATERAL (SELECT FROM events e
-          WHERE e.tenant_id = b.tenant_id AND e.stream_id = b.stream_id AND e.version = b.version - 1
-            AND (e.xid, e.gpos) > (upto.xid, upto.gpos) LIMIT 1) e
-        WHERE (b.xid, b.gpos) > (c.xid, c.gpos) AND (b.xid, b.gpos) <= (upto.xid, upto.gpos)
-        ORDER BY b.xid, b.gpos LIMIT 1;
-      EXIT WHEN NOT FOUND OR upto.n = wanted;
-      upto.xid := early.xid;
-      upto.gpos := early.gpos - 1;
-    END LOOP;
-    EXIT WHEN early IS NULL;
-    wanted := wanted * 2;
-  END LOOP;
-  INSERT INTO om_bus.log (shard, topic, tenant_id, stream_id, version, event_id, type, payload, meta, occurred_at)
-    SELECT abs(hashtext(b.stream_id::text)::bigint % 8), b.topic, b.tenant_id, b.stream_id, b.version, b.event_id, b.type, b.payload,
-      b.meta, b.occurred_at
-    FROM events b WHERE (b.xid, b.gpos) > (c.xid, c.gpos) AND (b.xid, b.gpos) <= (upto.xid, upto.gpos)
-    ORDER BY b.stream_id, b.version;
-  GET DIAGNOSTICS moved = ROW_COUNT;
-  -- Where nothing is left the edge was cut back behind the cursor, which must not go there.
-  IF moved > 0 THEN
-    UPDATE relay_cursor SET xid = upto.xid, gpos = upto.gpos WHERE id = 1;
-  END IF;
-  RETURN moved;
+  -- The rows come in the order of the index; a sort or a window would copy every event.
+  SELECT count(*), array_agg(e.xid), array_agg(e.gpos), jsonb_agg(jsonb_build_object('tenant_id', e.tenant_id,
+      'stream_id', e.stream_id, 'version', e.version, 'event_id', e.event_id, 'type', e.type,
+      'payload', encode(e.payload, 'base64'), 'meta', e.meta)) FILTER (WHERE e.type = ANY (p_types))
+    INTO o_seen, xids, places, o_events
+    FROM (SELECT e.xid, e.gpos, e.tenant_id, e.stream_id, e.version, e.event_id, e.type, e.payload, e.meta FROM events e
+      WHERE (e.xid, e.gpos) > (p_xid, p_gpos) AND e.xid < pg_snapshot_xmin(pg_current_snapshot())
+      ORDER BY e.xid, e.gpos LIMIT p_limit) e;
+  o_xid := xids[o_seen];
+  o_gpos := places[o_seen];
 END $$;
+-- Its callers are workers of other services, whose path leads elsewhere.
+DO $$ BEGIN EXECUTE format('ALTER FUNCTION events_tail SET search_path = %I', current_schema()); END $$;
 
 -- Starts a saga in the transaction of what it is about.
 CREATE FUNCTION saga_start(p_tenant uuid, p_saga uuid, p_kind text, p_rev int, p_state jsonb, p_cause jsonb)
@@ -388,14 +361,15 @@ BEGIN
   RETURN cardinality(found);
 END $$;
 
--- Which sagas are due on the shards that a worker holds; [[tenant, saga], ...].
+-- Which sagas are due on the shards that a worker holds, about the oldest first; [[tenant, saga], ...]. Of each shard only
+-- its part is looked at, or most of what is found would be thrown away.
 CREATE FUNCTION saga_due(p_owner uuid, p_busy uuid[], p_limit int) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
   RETURN (SELECT coalesce(jsonb_agg(jsonb_build_array(d.tenant_id, d.saga_id)), '[]') FROM (
     SELECT s.tenant_id, s.saga_id FROM shard_leases l
     CROSS JOIN LATERAL (SELECT s.tenant_id, s.saga_id, s.wake_at FROM sagas s WHERE s.shard = l.shard AND s.status IN ('running', 'waiting')
       -- Busy ones are the oldest, so each is met: in a hash, for an array is searched from its beginning.
-      AND s.wake_at <= now() AND s.saga_id NOT IN (SELECT unnest(p_busy)) ORDER BY s.wake_at LIMIT p_limit) s
+      AND s.wake_at <= now() AND s.saga_id NOT IN (SELECT unnest(p_busy)) ORDER BY s.wake_at LIMIT (p_limit + 7) / 8) s
     WHERE l.owner = p_owner AND l.lease_until > now() AND NOT l.yields ORDER BY s.wake_at LIMIT p_limit) d);
 END $$;
 
@@ -455,7 +429,9 @@ BEGIN
       FROM unnest(moves) AS m CROSS JOIN LATERAL generate_series(1, cardinality(m.types)) AS k WHERE m.stream IS NOT NULL)) THEN
     RAISE EXCEPTION 'projection and events disagree for one of %', streams;
   END IF;
-  UPDATE sagas s SET seq = m.seq + 1, step = m.step, phase = m.phase, status = m.status, attempts = m.attempts, state = m.state,
+  UPDATE sagas s SET seq = m.seq + 1, step = m.step, phase = m.phase, status = m.status, attempts = m.attempts,
+      -- Most steps leave it as it is, and say so by leaving it out.
+      state = coalesce(m.state, s.state),
       -- Going on after all: the wish to undo was heard and refused.
       undo_reason = CASE WHEN m.had_phase = 'undo' AND m.phase = 'do' THEN NULL
                          ELSE coalesce(m.had_reason, m.undo_reason) END,
@@ -524,7 +500,7 @@ DO $$
 DECLARE
   worker text := current_schema() || '_worker';
 BEGIN
-  EXECUTE format('GRANT SELECT, UPDATE ON relay_cursor, shard_leases TO %I', worker);
+  EXECUTE format('GRANT SELECT, UPDATE ON shard_leases TO %I', worker);
   EXECUTE format('CREATE POLICY worker_prunes ON idempotency FOR DELETE TO %I USING (true)', worker);
   EXECUTE format('CREATE POLICY worker_sees_age ON idempotency FOR SELECT TO %I USING (true)', worker);
   EXECUTE format('GRANT DELETE, SELECT (created_at) ON idempotency TO %I', worker);
@@ -533,3 +509,4 @@ BEGIN
   EXECUTE format('GRANT DELETE, SELECT (received_at) ON inbox TO %I', worker);
 END $$;
 SELECT om_grant();
+GRANT EXECUTE ON FUNCTION events_tail TO om_bus_client;

@@ -12,8 +12,8 @@ use simulators::WebhookEndpoint;
 
 use super::{Platform, Secrets};
 
-/// How soon the providers know a new tenant.
-const PAUSE: Duration = Duration::from_millis(500);
+/// How soon the providers know a new tenant: before its first order is on its way, which takes a third of a second.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Whom the contract lets list tenants on its own account.
 const CALLER: &str = "fulfillment";
 

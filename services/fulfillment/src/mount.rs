@@ -2,7 +2,7 @@ use contract::fulfillment::v1::fulfillment_query_service_server::FulfillmentQuer
 use contract::fulfillment::v1::fulfillment_service_server::FulfillmentServiceServer;
 use fault::Fault;
 use futures::FutureExt;
-use outbox::Relay;
+use outbox::Retention;
 use pg::{Pg, Target};
 use serve::page::Pages;
 use serve::{Boot, Job, Mount};
@@ -22,7 +22,7 @@ pub(crate) struct App {
     pub pages: Pages,
 }
 
-/// Starts the service: its methods, its relay, its poller, the reader of stock, and the job that turns keys.
+/// Starts the service: its methods, its poller, the reader of stock, and the job that turns keys.
 ///
 /// # Errors
 /// Internal when the pool or the HTTP client cannot be built, or the master keys are none.
@@ -40,7 +40,7 @@ pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
         poller.job(),
         counter.job(),
         Job::new("fulfillment.keys", move |cancel| vault.clone().turn_keys_for_ever(cancel).boxed()),
-        Job::new("fulfillment.relay", move |cancel| Relay::new(pg.clone()).run(cancel).boxed()),
+        Job::new("fulfillment.retention", move |cancel| Retention::new(pg.clone()).run(cancel).boxed()),
     ];
     Ok(Mount { name: "fulfillment", routes, jobs })
 }

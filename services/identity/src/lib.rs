@@ -13,7 +13,7 @@ mod store;
 
 use fault::Fault;
 use futures::FutureExt;
-use outbox::Relay;
+use outbox::Retention;
 use pg::{Pg, Target};
 use serve::{Boot, Job, Mount};
 use vault::{Master, Vault};
@@ -38,7 +38,7 @@ pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
     let pg = Pg::connect("identity", &Target::new(boot.database.clone()), boot.pool_size)?;
     let vault = Vault::new(pg.clone(), Master::read(&boot.settings.master_keys).map_err(Fault::internal)?);
     let identity = Identity::new(pg.clone(), vault.clone(), boot.pages(), boot.settings.user_token_ttl);
-    let relay = Job::new("identity.relay", move |cancel| Relay::new(pg.clone()).run(cancel).boxed());
+    let retention = Job::new("identity.retention", move |cancel| Retention::new(pg.clone()).run(cancel).boxed());
     let keys = Job::new("identity.keys", move |cancel| vault.clone().turn_keys_for_ever(cancel).boxed());
-    Ok(Mount { name: "identity", routes: api::routes(identity), jobs: vec![relay, keys] })
+    Ok(Mount { name: "identity", routes: api::routes(identity), jobs: vec![retention, keys] })
 }

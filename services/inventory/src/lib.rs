@@ -23,7 +23,7 @@ mod store;
 
 use fault::Fault;
 use futures::FutureExt;
-use outbox::{Consumer, Relay};
+use outbox::{Consumer, Retention};
 use pg::{Pg, Target};
 use serve::{Boot, Job, Mount};
 
@@ -49,7 +49,7 @@ pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
     let inventory = Inventory::new(pg.clone(), boot.pages());
     let (log, bus) = (pg.clone(), pg);
     let jobs = vec![
-        Job::new("inventory.relay", move |cancel| Relay::new(log.clone()).run(cancel).boxed()),
+        Job::new("inventory.retention", move |cancel| Retention::new(log.clone()).run(cancel).boxed()),
         Job::new("inventory.consumer", move |cancel| {
             Consumer::new(bus.clone(), handlers::subscription()).run(cancel).boxed()
         }),

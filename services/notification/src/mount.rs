@@ -1,7 +1,7 @@
 use contract::notification::v1::notification_service_server::NotificationServiceServer;
 use fault::Fault;
 use futures::FutureExt;
-use outbox::{Consumer, Relay};
+use outbox::{Consumer, Retention};
 use pg::{Pg, Target};
 use serve::page::Pages;
 use serve::{Boot, Job, Mount, Peers};
@@ -24,7 +24,7 @@ pub(crate) struct App {
     pub retry: Retry,
 }
 
-/// Starts the service: its methods, relay, consumer and the job that sends.
+/// Starts the service: its methods, consumer and the job that sends.
 ///
 /// # Errors
 /// Unavailable when a pool cannot be built; Internal when the mail server's URL or the sender cannot be read.
@@ -41,7 +41,7 @@ pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
     let routes = tonic::service::Routes::new(NotificationServiceServer::new(Notifications(app.clone())));
     let consumer = pg.clone();
     let jobs = vec![
-        Job::new("notification.relay", move |cancel| Relay::new(pg.clone()).run(cancel).boxed()),
+        Job::new("notification.retention", move |cancel| Retention::new(pg.clone()).run(cancel).boxed()),
         Job::new("notification.consumer", move |cancel| {
             Consumer::new(consumer.clone(), handlers::subscription()).run(cancel).boxed()
         }),

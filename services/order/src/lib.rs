@@ -19,14 +19,14 @@ use contract::order::v1::subscription_service_server::SubscriptionServiceServer;
 use diesel_migrations::EmbeddedMigrations;
 use fault::Fault;
 use futures::FutureExt;
-use outbox::{Consumer, Relay};
+use outbox::{Consumer, Retention};
 use pg::{Pg, Target};
 use serve::{Boot, Job, Mount};
 
 /// Tables and functions of the schema `om_order`.
 pub const MIGRATIONS: EmbeddedMigrations = diesel_migrations::embed_migrations!("../../migrations/order");
 
-/// Starts the service: methods, saga engine, relay and reactions.
+/// Starts the service: methods, saga engine and reactions.
 ///
 /// # Errors
 /// Internal when the pool cannot be built.
@@ -40,13 +40,13 @@ pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
         .add_service(OrderChangeServiceServer::new(api::changes::Changes(app.clone())))
         .add_service(SubscriptionServiceServer::new(api::subscriptions::Subscriptions(app.clone())))
         .add_service(SagaServiceServer::new(api::sagas::Sagas(app.clone())));
-    let (relay, sagas, stuck, reactions) = (pg.clone(), pg.clone(), pg.clone(), pg);
+    let (old, sagas, stuck, reactions) = (pg.clone(), pg.clone(), pg.clone(), pg);
     let watched = tables.clone();
     let jobs = vec![
         Job::new("order.copies", move |cancel| app::freshness::keep(reads.clone(), cancel).boxed()),
         app::renew_subscription::renewer(app),
         Job::new("order.keys", move |cancel| safe.clone().keep(cancel).boxed()),
-        Job::new("order.relay", move |cancel| Relay::new(relay.clone()).run(cancel).boxed()),
+        Job::new("order.retention", move |cancel| Retention::new(old.clone()).run(cancel).boxed()),
         Job::new("order.sagas", move |cancel| saga::Engine::new(sagas.clone(), tables.clone()).run(cancel).boxed()),
         Job::new("order.stuck_sagas", move |cancel| {
             saga::Monitor::new(stuck.clone(), watched.clone(), app::operate_saga::announce).run(cancel).boxed()

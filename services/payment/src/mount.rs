@@ -6,7 +6,7 @@ use contract::payment::v1::payment_webhook_service_server::PaymentWebhookService
 use contract::payment::v1::reconciliation_service_server::ReconciliationServiceServer;
 use fault::Fault;
 use futures::FutureExt;
-use outbox::Relay;
+use outbox::Retention;
 use pg::{Pg, Target};
 use serve::{Boot, Job, Mount};
 use tonic::service::Routes;
@@ -20,7 +20,7 @@ use crate::presentation::Grpc;
 /// One try at the provider (domain.md 4.5, step 3).
 const TRY: Duration = Duration::from_secs(5);
 
-/// Starts the service: its methods, its relay and the job that leaves no payment undecided.
+/// Starts the service: its methods and the job that leaves no payment undecided.
 ///
 /// # Errors
 /// When the database or the provider's address cannot be used.
@@ -37,7 +37,7 @@ pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
         .add_service(PaymentWebhookServiceServer::new(grpc))
         .add_service(FraudServiceServer::new(FraudGrpc(Fraud::new(pg.clone(), boot.pages()))));
     let mut jobs = app.jobs();
-    jobs.push(Job::new("payment.relay", move |cancel| Relay::new(pg.clone()).run(cancel).boxed()));
+    jobs.push(Job::new("payment.retention", move |cancel| Retention::new(pg.clone()).run(cancel).boxed()));
     jobs.push(Job::new("payment.keys", move |cancel| vault.clone().turn_keys_for_ever(cancel).boxed()));
     Ok(Mount { name: "payment", routes, jobs })
 }

@@ -3,7 +3,7 @@ use contract::shipping::v1::shipping_service_server::ShippingServiceServer;
 use fault::Fault;
 use futures::FutureExt;
 use jiff::{SignedDuration, Timestamp};
-use outbox::{Consumer, Relay};
+use outbox::{Consumer, Retention};
 use pg::{Pg, Target};
 use serve::page::Pages;
 use serve::{Boot, Job, Mount, Peers, Settings};
@@ -32,7 +32,7 @@ impl App {
     }
 }
 
-/// Starts the service: its methods, relay, consumer, saga engine, fallback for silent carriers and turning of keys.
+/// Starts the service: its methods, consumer, saga engine, fallback for silent carriers and turning of keys.
 ///
 /// # Errors
 /// Unavailable when a pool or the HTTP client cannot be built; Internal when the master keys are none.
@@ -51,9 +51,9 @@ pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
     let routes = tonic::service::Routes::new(ShippingServiceServer::new(Shipping(app.clone())))
         .add_service(CarrierWebhookServiceServer::new(Webhooks(app.clone())));
     let subscription = handlers::subscription(ship.clone());
-    let (relay, consumer, engine) = (pg.clone(), pg.clone(), pg);
+    let (old, consumer, engine) = (pg.clone(), pg.clone(), pg);
     let jobs = vec![
-        Job::new("shipping.relay", move |cancel| Relay::new(relay.clone()).run(cancel).boxed()),
+        Job::new("shipping.retention", move |cancel| Retention::new(old.clone()).run(cancel).boxed()),
         Job::new("shipping.consumer", move |cancel| {
             Consumer::new(consumer.clone(), subscription.clone()).run(cancel).boxed()
         }),

@@ -91,11 +91,11 @@ async fn to_analyze_a_table_reads_a_sample_of_few_rows_and_no_documents() -> Res
     // Parts that a job makes later are no exception.
     admin.batch_execute("SET search_path = om_order; SELECT om_make_parts(7)").await?;
     let columns = "FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid WHERE a.attnum > 0 AND NOT a.attisdropped AND $1 = $1
-         AND c.relkind IN ('r', 'p') AND c.relnamespace IN ('om_order'::regnamespace, 'om_bus'::regnamespace)";
+         AND c.relkind IN ('r', 'p') AND c.relnamespace = 'om_order'::regnamespace";
     let parts = format!("SELECT count(DISTINCT c.oid) AS n {columns} AND c.relname ~ '_[0-9]{{4}}_[0-9]{{2}}$'");
     assert_eq!(world.count(&parts).await?, 16, "orders and events, this month and the next seven");
-    // Neither the list of migrations nor what is read shard by shard grows.
-    let columns = format!("{columns} AND c.relname NOT IN ('cursors', '__diesel_schema_migrations')");
+    // The list of migrations does not grow.
+    let columns = format!("{columns} AND c.relname <> '__diesel_schema_migrations'");
     let large = format!("SELECT count(*) AS n {columns} AND NOT coalesce(a.attstattarget, -1) BETWEEN 0 AND 20");
     assert_eq!(world.count(&large).await?, 0, "PostgreSQL's default samples 30,000 rows");
     let documents = format!(
