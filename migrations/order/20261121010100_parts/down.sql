@@ -16,6 +16,5 @@ CREATE TABLE events (
 );
 CREATE INDEX events_log ON events (xid, gpos);
 SELECT om_protect('events', 'append');
-SELECT om_worker_reads('events', 'tenant_id, stream_id, version, xid, gpos, event_id, type, topic, payload, meta, occurred_at');
 SELECT om_bus_reads();
 SELECT om_grant();

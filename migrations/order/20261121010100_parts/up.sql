@@ -19,8 +19,9 @@ CREATE TABLE events (
 ) PARTITION BY RANGE (stream_id);
 CREATE INDEX events_log ON events (xid, gpos);
 SELECT om_protect('events', 'append');
-SELECT om_worker_reads('events', 'tenant_id, stream_id, version, xid, gpos, event_id, type, topic, payload, meta, occurred_at');
 SELECT om_bus_reads();
+-- Besides, our own worker measures how far projections are behind.
+SELECT om_worker_reads('events', 'tenant_id, stream_id, version, xid, gpos, event_id, type, topic, payload, meta, occurred_at');
 
 -- The least UUIDv7 of a moment.
 CREATE FUNCTION om_id_at(p_at timestamptz) RETURNS uuid LANGUAGE sql IMMUTABLE

@@ -12,8 +12,11 @@ use simulators::WebhookEndpoint;
 
 use super::{Platform, Secrets};
 
-/// How soon the providers know a new tenant: before its first order is on its way, which takes a third of a second.
-const PAUSE: Duration = Duration::from_millis(100);
+/// How soon the providers know a tenant that another process made; one of this process they know at once, before its first
+/// parcel is on its way.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Commits come in bursts; one look serves them all.
+const CALM: Duration = Duration::from_millis(20);
 /// Whom the contract lets list tenants on its own account.
 const CALLER: &str = "fulfillment";
 
@@ -27,8 +30,10 @@ impl Platform {
         let stopping = self.stopping.clone();
         self.tasks.spawn(async move {
             let mut known = BTreeSet::new();
+            let mut commits = pg::commits_of("identity");
             let follow = async {
                 loop {
+                    commits.mark_unchanged();
                     for tenant in tenants(&peers).await {
                         if known.insert(tenant) {
                             simulators.add_webhook(endpoint(
@@ -38,7 +43,9 @@ impl Platform {
                             ));
                         }
                     }
-                    tokio::time::sleep(PAUSE).await;
+                    if tokio::time::timeout(PAUSE, commits.changed()).await.is_ok() {
+                        tokio::time::sleep(CALM).await;
+                    }
                 }
             };
             stopping.run_until_cancelled(follow).await
