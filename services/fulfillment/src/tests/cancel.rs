@@ -1,3 +1,8 @@
+use std::time::Duration;
+
+use diesel::dsl::sql;
+use diesel::sql_types::BigInt;
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use futures::future::join_all;
 use ids::{OrderId, TenantId};
 
@@ -82,6 +87,31 @@ async fn a_cancellation_during_a_submission_leaves_nothing_at_the_warehouse() ->
         count(world.ledger("cancel").await?),
         "every order was taken back"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_wish_that_comes_during_a_cancellation_waits_for_it_and_is_refused() -> anyhow::Result<()> {
+    const WAITING: &str =
+        "(SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')";
+    let world = World::start(1.0).await?;
+    let (ctx, order) = (ctx_of(TenantId::new()), OrderId::new());
+    create::run(&world.app, &ctx, wish(order, "W1")).await?;
+    let mut canceller = world.db.admin().await?;
+    let cancel = format!("SELECT order_cancel('{}', '{}', {})", ctx.tenant.uuid(), order.uuid(), i32::MAX);
+    canceller.batch_execute(&format!("SET search_path = om_fulfillment; BEGIN; {cancel}")).await?;
+    let commit = async {
+        testkit::eventually(Duration::from_secs(30), async || {
+            let waiting: i64 = diesel::select(sql::<BigInt>(WAITING)).get_result(&mut world.db.admin().await?).await?;
+            Ok((waiting > 0).then_some(()))
+        })
+        .await?;
+        anyhow::Ok(canceller.batch_execute("COMMIT").await?)
+    };
+    let (wished, committed) = tokio::join!(create::run(&world.app, &ctx, wish(order, "W2")), commit);
+    committed?;
+    assert_eq!(wished.err().expect("cancelled").reason(), "FULFILLMENT_CANCELLED");
+    assert_eq!(world.ledger("create").await?.len(), 1, "the warehouse heard nothing of it");
     Ok(())
 }
 

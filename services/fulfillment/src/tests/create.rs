@@ -5,9 +5,10 @@ use ids::{OrderId, TenantId};
 use super::{World, ctx_of, fault_rule, wish};
 use crate::commands::create;
 use crate::events;
+use crate::mount::App;
 use crate::queries;
 use crate::state::State;
-use crate::store::Move;
+use crate::store::{Move, Store};
 
 #[tokio::test]
 async fn ful_01_twenty_parallel_wishes_for_the_same_work_make_one_order_at_the_warehouse() -> anyhow::Result<()> {
@@ -25,6 +26,22 @@ async fn ful_01_twenty_parallel_wishes_for_the_same_work_make_one_order_at_the_w
     assert_eq!(ids.len(), 1, "one fulfillment");
     assert_eq!(world.ledger("create").await?.len(), 1, "one order at the warehouse");
     assert_eq!(world.names().await?, ["FulfillmentRequested", "FulfillmentAccepted"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn ful_01_the_same_wish_at_two_processes_is_the_same_work() -> anyhow::Result<()> {
+    let world = World::start(1.0).await?;
+    let other = App { store: Store::new(world.db.pg("fulfillment"), super::vault(&world.db)?), ..world.app.clone() };
+    let ctx = ctx_of(TenantId::new());
+    for _ in 0..50 {
+        let order = OrderId::new();
+        create::run(&other, &ctx, wish(order, "W1")).await?;
+        let here = create::run(&world.app, &ctx, wish(order, "W2"));
+        let (here, there) = tokio::join!(here, create::run(&other, &ctx, wish(order, "W2")));
+        assert_eq!(here?.id(), there?.id());
+    }
+    assert_eq!(world.ledger("create").await?.len(), 100, "one order for each work");
     Ok(())
 }
 
