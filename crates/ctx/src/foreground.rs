@@ -1,6 +1,6 @@
 //! People first: how many wait for an answer of this process right now, at its bridge or at its gRPC port.
 //!
-//! What runs behind an answer (sagas, relay, consumers) may be late by seconds, a person may not. While many wait, the
+//! What runs behind an answer (sagas, consumers) may be late by seconds, a person may not. While many wait, the
 //! background of the same process takes on little; it never stops, and what it left lies in rows.
 
 use std::sync::LazyLock;

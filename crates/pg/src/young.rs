@@ -86,8 +86,8 @@ impl Young {
     }
 }
 
-/// Each ANALYZE commits by itself: in a transaction of all of them the first would hold the horizon, below which relays
-/// and consumers see events, until the last had ended.
+/// Each ANALYZE commits by itself: in a transaction of all of them the first would hold the horizon, below which
+/// consumers see events, until the last had ended.
 async fn look(conn: &mut Conn) -> diesel::QueryResult<usize> {
     let turn: Turn =
         diesel::sql_query("SELECT pg_try_advisory_lock(hashtext('om_young')) AS ours").get_result(conn).await?;

@@ -16,7 +16,7 @@ const LONGEST_REST: Duration = Duration::from_secs(5);
 
 type Work = dyn Fn(CancellationToken) -> BoxFuture<'static, ()> + Send + Sync;
 
-/// Work that runs until the process drains: pollers, relays, the saga engine.
+/// Work that runs until the process drains: pollers, consumers, the saga engine.
 #[derive(Clone)]
 pub struct Job {
     name: &'static str,
