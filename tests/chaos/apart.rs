@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use diesel_async::RunQueryDsl as _;
 use ordermesh::platform::{Database, Outside, Platform, PlatformConfig, Secrets, Transit};
 use ordermesh::{defaults, seed, services};
 use reqwest::Method;
@@ -94,6 +95,18 @@ impl Apart {
 
     async fn end(&mut self, name: &'static str) -> Result<()> {
         self.running.remove(name).context("it runs")?.shutdown().await
+    }
+
+    /// Waits until the order service has heard all that identity said: what it copies from then on it keeps.
+    async fn policy_is_heard(&self) -> Result<()> {
+        const UNHEARD: &str = "SELECT FROM om_identity.events e, om_bus.cursors c WHERE c.consumer = 'order' \
+            AND c.source = 'om_identity' AND (e.xid, e.gpos) > (c.xid, c.gpos)";
+        let heard = eventually(PATIENCE, || async {
+            let unheard = diesel::sql_query(UNHEARD).execute(&mut self.db.admin().await?).await?;
+            ensure!(unheard == 0, "{unheard} events are not heard");
+            Ok(Some(()))
+        });
+        heard.await.context("wait for the order service to hear of the policy")
     }
 
     async fn people(&self, slug: &str) -> Result<People> {
@@ -243,6 +256,7 @@ const AWAY: [(&str, &[&str], &[&str]); 5] = [
 async fn sag_08_while_one_service_is_away_the_others_work_and_orders_go_on_when_it_is_back() -> Result<()> {
     let mut apart = Apart::start().await?;
     let people = apart.people(SHOP).await?;
+    apart.policy_is_heard().await?;
     let first = people.place().await?;
     let first = text(&first, "id");
     people.until(first, &["DELIVERED"]).await?;

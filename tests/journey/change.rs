@@ -140,12 +140,7 @@ async fn ord_05_ord_44_a_paid_order_grows_and_shrinks_and_money_and_stock_follow
     world.csr.post(&format!("/api/v1/orders/{id}:release"), &json!({}), None).await?;
     let arrived = world.until(id, "DELIVERED").await?;
     assert_eq!(total(&arrived), total(&shrunk));
-    eventually(PATIENCE, || async {
-        let captured = minor(&world.order(id).await?["payment"]["captured"]);
-        anyhow::ensure!(captured == total(&shrunk), "{captured} is captured");
-        Ok(Some(()))
-    })
-    .await?;
+    world.until_captured(id, total(&shrunk)).await?;
     assert_eq!((ops(&world, id, "increment").await?, ops(&world, id, "refund").await?), (1, 0));
     let late = send(&world, &format!("/api/v1/orders/{id}/changes"), &edits).await?;
     assert_eq!((late.0, text(&late.1, "reason")), (StatusCode::CONFLICT, "ORDER_STATE_FORBIDS"));
@@ -240,12 +235,7 @@ async fn ord_44_ord_05_an_order_that_the_warehouse_has_accepted_grows_and_is_del
         let arrived = world.until(&id, "DELIVERED").await?;
         let delivered: i64 = list(&arrived, "lines").iter().map(|line| number(&line["delivered"])).sum();
         assert_eq!((total(&arrived), delivered), (total(&grown), 3));
-        eventually(PATIENCE, || async {
-            let captured = minor(&world.order(&id).await?["payment"]["captured"]);
-            anyhow::ensure!(captured == total(&grown), "{captured} is captured");
-            Ok(Some(()))
-        })
-        .await?;
+        world.until_captured(&id, total(&grown)).await?;
         assert_eq!((ops(&world, &id, "increment").await?, ops(&world, &id, "refund").await?), (1, 0));
         assert_eq!(self::told(&world).await?.len(), 3, "one live order");
         world.books_agree().await

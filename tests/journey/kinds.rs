@@ -6,7 +6,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use testkit::{eventually, order};
 
-use super::world::{PATIENCE, World, list, minor, number, state_of, text, total, unique};
+use super::world::{PATIENCE, World, list, number, state_of, text, total, unique};
 
 async fn call(world: &World, method: Method, path: &str, body: &Value) -> Result<(StatusCode, Value)> {
     let request = world.customer.request(method, path).header("idempotency-key", unique()).json(body);
@@ -100,12 +100,7 @@ async fn ord_46_a_service_request_books_a_slot_and_nothing_is_sent() -> Result<(
     let complete = format!("/api/v1/orders/{id}:completeService");
     let given = world.csr.post(&complete, &json!({}), None).await?;
     assert_eq!(state_of(&given), "DELIVERED", "{given}");
-    let money = eventually(PATIENCE, || async {
-        let order = world.order(&id).await?;
-        ensure!(minor(&order["payment"]["captured"]) == 4500, "{order}");
-        Ok(Some(order))
-    });
-    money.await.context("the money is taken at once")?;
+    world.until_captured(&id, 4500).await.context("the money is taken at once")?;
     let fulfillments = world.admin.get(&format!("/api/v1/fulfillments?orderId={id}")).await?;
     assert!(list(&fulfillments, "fulfillments").is_empty(), "no warehouse hears of it");
     let place = "SELECT jsonb_build_array(on_hand, reserved) AS row FROM om_inventory.stock WHERE tenant_id = $1 \

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use testkit::order;
 
-use super::world::{World, list, minor, number, text, total};
+use super::world::{World, list, number, text, total};
 
 #[tokio::test]
 async fn inv_05_ful_09_one_line_from_two_warehouses_is_two_parcels_whose_captures_add_up() -> Result<()> {
@@ -15,7 +15,7 @@ async fn inv_05_ful_09_one_line_from_two_warehouses_is_two_parcels_whose_capture
     let mut from: Vec<&str> = parcels.iter().map(|parcel| text(parcel, "warehouse")).collect();
     from.sort_unstable();
     assert_eq!(from, ["NJ", "OAK"]);
-    assert_eq!(minor(&arrived["payment"]["captured"]), total(&arrived));
+    world.until_captured(text(&arrived, "id"), total(&arrived)).await?;
     let moves = world.money_moves(text(&arrived, "id")).await?;
     let amounts = |op: &str| -> Vec<i64> {
         moves.iter().filter(|line| text(line, "op") == op).map(|line| number(&line["amount"])).collect()

@@ -129,6 +129,17 @@ impl World {
         self.until(text(&placed, "id"), state).await
     }
 
+    /// Waits until an order has heard that so much was taken for it, which it hears on another log than of its parcels.
+    pub async fn until_captured(&self, id: &str, amount: i64) -> Result<Value> {
+        let heard = eventually(PATIENCE, || async {
+            let order = self.order(id).await?;
+            let captured = minor(&order["payment"]["captured"]);
+            anyhow::ensure!(captured == amount, "{captured} is captured");
+            Ok(Some(order))
+        });
+        heard.await.with_context(|| format!("wait for {amount} to be captured for order {id}"))
+    }
+
     /// The events of an order as REST shows them.
     pub async fn history(&self, id: &str) -> Result<Vec<Value>> {
         let page = self.csr.get(&format!("/api/v1/orders/{id}/history")).await?;
