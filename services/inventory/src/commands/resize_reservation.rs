@@ -12,7 +12,7 @@ use ids::OrderId;
 use super::{Inventory, ended, no_reservation};
 use crate::api::wire;
 use crate::reservation::{Allocation, Reservation, State};
-use crate::stock::{Demand, Pool};
+use crate::stock::{Demand, Level, Pool};
 use crate::store;
 
 /// All that an order needs from now on.
@@ -69,11 +69,11 @@ async fn run(conn: &mut pg::Conn, ctx: &Ctx, resize: &ResizeReservation) -> Resu
         resize.demand.iter().map(|line| &line.sku).chain(found.allocations.iter().map(|a| &a.sku)).collect();
     let skus: Vec<String> = skus.into_iter().cloned().collect();
     let mut levels = store::lock(conn, ctx.tenant, &[order], &skus).await?.levels;
-    // What the order has already is free for itself.
-    for own in &found.allocations {
-        let level = levels.iter_mut().find(|level| level.sku == own.sku && level.warehouse == own.warehouse);
-        if let Some(level) = level {
-            level.free = level.free.saturating_add(own.quantity);
+    // What the order has already is free for itself, even where safety stock leaves nothing to others or a slot has begun.
+    for Allocation { sku, warehouse, quantity, .. } in &found.allocations {
+        match levels.iter_mut().find(|level| level.sku == *sku && level.warehouse == *warehouse) {
+            Some(level) => level.free = level.free.max(0).saturating_add(*quantity),
+            None => levels.push(Level { sku: sku.clone(), warehouse: warehouse.clone(), free: *quantity }),
         }
     }
     let takes = Pool::new(levels).take(&resize.demand, resize.split).map_err(|shortage| {

@@ -69,3 +69,18 @@ async fn ord_05_changes_of_many_orders_at_once_never_hold_more_than_there_is() -
     assert_eq!(shop.drift().await?, 0);
     Ok(())
 }
+
+#[tokio::test]
+async fn ord_05_what_an_order_has_stays_its_own_when_nothing_is_left_to_others() -> Result<()> {
+    let shop = Shop::open().await?.stocked("A", &[5]).await?.stocked("B", &[5]).await?;
+    let order = OrderId::new();
+    shop.reserve(order, &[("A", 4)], true).await?;
+    // Kept back after the promise: one unit is there beyond it, and it is for nobody.
+    shop.inventory.set_safety_stock(&shop.ctx, "A".into(), "W1".into(), 5).await?;
+    let more = resize(&shop, order, &[("A", 4), ("B", 1)], 1).await.map_err(anyhow::Error::msg)?;
+    assert_eq!(units(&more), [("A", "W1", 4), ("B", "W1", 1)]);
+    assert_eq!(resize(&shop, order, &[("A", 5), ("B", 1)], 2).await, Err("OUT_OF_STOCK".to_owned()));
+    assert_eq!((shop.levels("A").await?, shop.levels("B").await?), (vec![(5, 4)], vec![(5, 1)]));
+    assert_eq!(shop.drift().await?, 0);
+    Ok(())
+}
