@@ -1,5 +1,6 @@
 //! Gives back what was held too long (INV-02).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ctx::{Cause, Ctx};
@@ -13,8 +14,8 @@ use crate::store::{self, Due};
 
 /// Pause between two passes.
 const EVERY: Duration = Duration::from_secs(1);
-/// Holds that are looked at together.
-const PAGE: i64 = 500;
+/// Holds that are looked at together: looking costs little, and among them tenants take turns.
+const PAGE: i64 = 20_000;
 /// Transactions at a time: requests must not wait for a connection because of a sweep.
 const AT_ONCE: usize = 4;
 
@@ -40,6 +41,7 @@ impl Inventory {
                 .worker("inventory.expire.look", move |conn| async move { store::due(conn, last, PAGE).await }.boxed())
                 .await?;
             let Some(end) = page.last().copied() else { return Ok(expired) };
+            let page = in_turns(page, Due::tenant);
             let passes = futures::stream::iter(page).map(|due| self.expire(due)).buffer_unordered(AT_ONCE);
             expired += passes.filter(|gone| std::future::ready(*gone)).count().await;
             last = Some(end);
@@ -61,6 +63,19 @@ impl Inventory {
     }
 }
 
+/// One of each, then a second of each: who has few does not wait for who has many.
+fn in_turns<T, K: Ord>(all: Vec<T>, whose: impl Fn(&T) -> K) -> Vec<T> {
+    let mut counts: BTreeMap<K, usize> = BTreeMap::new();
+    let turn = |one: T| {
+        let count = counts.entry(whose(&one)).or_default();
+        *count += 1;
+        (*count, one)
+    };
+    let mut turns: Vec<(usize, T)> = all.into_iter().map(turn).collect();
+    turns.sort_by_key(|(turn, _)| *turn);
+    turns.into_iter().map(|(_, one)| one).collect()
+}
+
 async fn run(conn: &mut pg::Conn, due: Due) -> Result<bool, pg::Error> {
     let found = store::lock(conn, due.tenant(), &[due.order()], &[]).await?.reservations.pop();
     // Confirmed, released or held anew since the database called it due: the row has decided.
@@ -71,4 +86,16 @@ async fn run(conn: &mut pg::Conn, due: Due) -> Result<bool, pg::Error> {
     let ctx = Ctx::service("inventory", due.tenant(), cause, found.expires_at);
     give_back(conn, &ctx, found, State::Expired).await?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inv_02_a_tenant_with_one_hold_does_not_wait_for_all_of_another() {
+        let holds = vec![('a', 1), ('a', 2), ('a', 3), ('b', 4), ('a', 5), ('b', 6), ('c', 7)];
+        let turns: Vec<i32> = in_turns(holds, |(tenant, _)| *tenant).into_iter().map(|(_, at)| at).collect();
+        assert_eq!(turns, [1, 4, 7, 2, 6, 3, 5], "the oldest of each first");
+    }
 }

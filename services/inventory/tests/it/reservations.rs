@@ -93,6 +93,34 @@ async fn inv_04_a_confirmed_hold_does_not_run_out_and_an_unconfirmed_does() -> R
 }
 
 #[tokio::test]
+async fn inv_02_a_hold_that_cannot_be_given_back_stops_no_other() -> Result<()> {
+    let shop = Shop::open().await?.stocked("A", &[9]).await?;
+    let orders: Vec<OrderId> = (0..5).map(|_| OrderId::new()).collect();
+    let mut stuck = None;
+    for order in &orders {
+        stuck.get_or_insert(shop.reserve(*order, &[("A", 1)], true).await?);
+    }
+    let stuck = stuck.expect("five orders");
+    // Its stream is further than it says.
+    shop.sql(&format!(
+        "INSERT INTO events (tenant_id, stream_id, version, event_id, type, topic, payload, meta) SELECT tenant_id,
+         stream_id, 2, gen_random_uuid(), type, topic, payload, meta FROM events WHERE stream_id = '{}'",
+        stuck.id.uuid()
+    ))
+    .await?;
+    shop.outlive_holds().await?;
+    shop.sql(&format!(
+        "UPDATE reservations SET expires_at = expires_at - interval '1 hour' WHERE order_id = '{}'",
+        stuck.order.uuid()
+    ))
+    .await?;
+    assert_eq!(shop.inventory.expire_reservations().await?, 4);
+    assert_eq!(shop.inventory.get_reservation(&shop.ctx, stuck.order).await?.state, State::Held);
+    assert_eq!((shop.levels("A").await?, shop.drift().await?), (vec![(9, 1)], 0));
+    Ok(())
+}
+
+#[tokio::test]
 async fn inv_16_a_shipment_takes_its_units_once_from_on_hand_and_reserved() -> Result<()> {
     let shop = Shop::open().await?.stocked("A", &[2, 3]).await?;
     let order = OrderId::new();
