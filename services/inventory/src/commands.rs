@@ -26,6 +26,7 @@ use serve::page::Pages;
 
 pub use adjust_stock::AdjustStock;
 pub use allocate_reservation::AllocateReservation;
+pub(crate) use batch::everybodys;
 pub(crate) use confirm_reservation::Confirm;
 pub use consume_reservation::ConsumeReservation;
 pub use create_slot::CreateSlot;

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use fault::{Fault, Kind};
-use futures::FutureExt;
+use diesel_async::SimpleAsyncConnection;
+use fault::Fault;
 use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use ids::TenantId;
 use pg::{Conn, GroupCommit, Pg};
 
@@ -12,6 +13,8 @@ use crate::reservation::Reservation;
 
 /// Most orders of one transaction; larger batches gain nothing (data.md 0.2).
 const MOST: usize = 50;
+/// Orders of a failed batch that are tried at the same time; requests need connections too.
+const AT_ONCE: usize = 4;
 
 /// What each order of a batch is told, in order.
 pub(super) type Answers = Result<Vec<Result<Reservation, Fault>>, pg::Error>;
@@ -36,20 +39,23 @@ async fn flush<I>(
 where
     I: Clone + Send + Sync + 'static,
 {
-    match once(name, &pg, run, tenant, items.clone()).await {
+    match once(name, &pg, run, tenant, items.clone(), false).await {
         Ok(answers) => answers,
-        // One order that breaks the transaction must not take the others with it.
-        Err(fault) if fault.kind() == Kind::Internal && items.len() > 1 => {
-            tracing::error!(name, error = ?fault, orders = items.len(), "a batch failed, going on one by one");
-            let mut answers = Vec::with_capacity(items.len());
-            for item in items {
-                let alone = once(name, &pg, run, tenant, vec![item]).await;
-                answers.push(alone.and_then(|mut answers| answers.pop().unwrap_or_else(|| Err(unanswered()))));
-            }
-            answers
+        // One order that breaks the transaction, or waits for a lock, must not take the others with it.
+        Err(fault) if items.len() > 1 && !everybodys(&fault) => {
+            tracing::warn!(name, %tenant, error = ?fault, orders = items.len(), "a batch failed, going on one by one");
+            let alone = items.into_iter().map(|item| once(name, &pg, run, tenant, vec![item], true));
+            let alone = futures::stream::iter(alone).buffered(AT_ONCE).collect::<Vec<_>>().await;
+            let answer = |alone: Result<Vec<_>, Fault>| alone?.pop().unwrap_or_else(|| Err(unanswered()));
+            alone.into_iter().map(answer).collect()
         }
         Err(fault) => items.iter().map(|_| Err(echo(&fault))).collect(),
     }
+}
+
+/// Whether nobody of many is to blame: there is no database to be had, for each of them as for all.
+pub(crate) fn everybodys(fault: &Fault) -> bool {
+    matches!(fault.reason(), "DATABASE_BUSY" | "DATABASE_GONE")
 }
 
 async fn once<I>(
@@ -58,12 +64,24 @@ async fn once<I>(
     run: Run<I>,
     tenant: TenantId,
     items: Vec<I>,
+    again: bool,
 ) -> Result<Vec<Result<Reservation, Fault>>, Fault>
 where
     I: Send + Sync + 'static,
 {
     let items = Arc::new(items);
-    Ok(pg.tx(name, tenant, move |conn| run(conn, tenant, Arc::clone(&items))).await?)
+    let answers = pg.tx(name, tenant, move |conn| {
+        let items = Arc::clone(&items);
+        async move {
+            if again {
+                // All have waited once, and the tenant's next batch waits for the last of them.
+                conn.batch_execute("SET LOCAL lock_timeout = '100ms'; SET LOCAL statement_timeout = '1s'").await?;
+            }
+            run(conn, tenant, items).await
+        }
+        .boxed()
+    });
+    Ok(answers.await?)
 }
 
 fn unanswered() -> Fault {
