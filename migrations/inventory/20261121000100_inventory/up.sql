@@ -80,6 +80,8 @@ CREATE TABLE reservations (
   expires_at     timestamptz NOT NULL,
   -- Which round of paying the order it belongs to: what an earlier round still asks for changes nothing (PAY-18).
   round          int         NOT NULL DEFAULT 1 CHECK (round >= 1),
+  -- Fulfillments that were called off: a wish of theirs that comes late binds nothing. NULL for nearly all.
+  called_off     uuid[],
   created_at     timestamptz NOT NULL DEFAULT now(),
   updated_at     timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (tenant_id, order_id)
@@ -192,7 +194,7 @@ BEGIN
   RETURN (SELECT coalesce(jsonb_agg(jsonb_build_object(
     'id', r.reservation_id, 'order_id', r.order_id, 'state', r.state, 'version', r.version, 'expires_at', r.expires_at,
     -- In the order of the key: an aggregate with an order would sort once more.
-    'round', r.round, 'allocations', (SELECT coalesce(jsonb_agg(jsonb_build_object('sku', a.sku, 'warehouse', a.warehouse,
+    'round', r.round, 'called_off', r.called_off, 'allocations', (SELECT coalesce(jsonb_agg(jsonb_build_object('sku', a.sku, 'warehouse', a.warehouse,
                             'quantity', a.quantity, 'consumed', a.consumed, 'fulfillment', a.fulfillment_id)), '[]')
                     FROM (SELECT * FROM allocations WHERE tenant_id = p_tenant AND order_id = r.order_id ORDER BY sku, warehouse) a))), '[]')
   FROM reservations r WHERE r.tenant_id = p_tenant AND r.order_id = ANY (p_orders));

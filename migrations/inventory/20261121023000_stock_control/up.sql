@@ -134,7 +134,8 @@ BEGIN
   RETURN level_json(p_tenant, p_sku, p_warehouse);
 END $$;
 
--- Sets the figures of a product to the sums of its ledger, under the locks of its rows; how many were wrong.
+-- Sets the figures of a product to the sums of its ledger, under the locks of its rows; how many were wrong. A line without
+-- figures says of each that it was, so that who follows the ledger tells of it.
 CREATE FUNCTION rebuild_stock(p_tenant uuid, p_sku text) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   corrected int;
@@ -143,31 +144,60 @@ BEGIN
     RETURN jsonb_build_object('refused', 'PRODUCT_NOT_FOUND', 'sku', p_sku);
   END IF;
   PERFORM FROM stock WHERE tenant_id = p_tenant AND sku = p_sku ORDER BY warehouse FOR NO KEY UPDATE;
-  INSERT INTO stock AS s (tenant_id, sku, warehouse, on_hand, reserved)
-    SELECT p_tenant, p_sku, w.warehouse, coalesce(sum(l.d_on_hand), 0), coalesce(sum(l.d_reserved), 0)
-    FROM (SELECT warehouse FROM stock WHERE tenant_id = p_tenant AND sku = p_sku
-          UNION SELECT warehouse FROM stock_ledger WHERE tenant_id = p_tenant AND sku = p_sku) w
-    LEFT JOIN stock_ledger l ON l.tenant_id = p_tenant AND l.sku = p_sku AND l.warehouse = w.warehouse
-    GROUP BY w.warehouse ORDER BY w.warehouse
-    ON CONFLICT (tenant_id, sku, warehouse) DO UPDATE SET on_hand = excluded.on_hand, reserved = excluded.reserved
-    WHERE (s.on_hand, s.reserved) <> (excluded.on_hand, excluded.reserved);
+  WITH rebuilt AS (
+    INSERT INTO stock AS s (tenant_id, sku, warehouse, on_hand, reserved)
+      SELECT p_tenant, p_sku, w.warehouse, coalesce(sum(l.d_on_hand), 0), coalesce(sum(l.d_reserved), 0)
+      FROM (SELECT warehouse FROM stock WHERE tenant_id = p_tenant AND sku = p_sku
+            UNION SELECT warehouse FROM stock_ledger WHERE tenant_id = p_tenant AND sku = p_sku) w
+      LEFT JOIN stock_ledger l ON l.tenant_id = p_tenant AND l.sku = p_sku AND l.warehouse = w.warehouse
+      GROUP BY w.warehouse ORDER BY w.warehouse
+      ON CONFLICT (tenant_id, sku, warehouse) DO UPDATE SET on_hand = excluded.on_hand, reserved = excluded.reserved
+      WHERE (s.on_hand, s.reserved) <> (excluded.on_hand, excluded.reserved)
+      RETURNING warehouse)
+  INSERT INTO stock_ledger (tenant_id, sku, warehouse, d_on_hand, d_reserved, reason, reference)
+    SELECT p_tenant, p_sku, r.warehouse, 0, 0, 'RECONCILE', 'rebuilt' FROM rebuilt r ORDER BY r.warehouse;
   GET DIAGNOSTICS corrected = ROW_COUNT;
   RETURN jsonb_build_object('corrected', corrected);
 END $$;
 
--- What the ledger of a warehouse said at the moment of a snapshot, and what was counted; corrections that an earlier
--- reconciliation made for the same snapshot are part of it.
-CREATE FUNCTION compare_snapshot(p_tenant uuid, p_snapshot text) RETURNS jsonb LANGUAGE plpgsql AS $$
+-- What became of a product in a warehouse since it was counted, and whether units of it were taken out shortly before. The
+-- newest lines come first, by the key: a ledger of any length costs what happened since.
+CREATE FUNCTION since_count(p_tenant uuid, p_sku text, p_warehouse text, p_taken_at timestamptz,
+                            OUT moved bigint, OUT leaving boolean) LANGUAGE plpgsql STABLE AS $$
 DECLARE
-  s wms_snapshots%ROWTYPE;
+  line record;
 BEGIN
-  SELECT * INTO s FROM wms_snapshots WHERE tenant_id = p_tenant AND snapshot_id = p_snapshot;
-  RETURN jsonb_build_object('warehouse', s.warehouse, 'snapshot', s.snapshot_id, 'taken_at', s.taken_at, 'counts', (
-    SELECT coalesce(jsonb_agg(jsonb_build_object('sku', o.sku, 'observed', o.on_hand, 'expected', coalesce((
-        SELECT sum(l.d_on_hand) FROM stock_ledger l
-        WHERE l.tenant_id = p_tenant AND l.sku = o.sku AND l.warehouse = s.warehouse
-          AND (l.occurred_at <= s.taken_at OR (l.reason = 'RECONCILE' AND l.reference = s.snapshot_id))), 0)) ORDER BY o.sku), '[]')
-    FROM observations o WHERE o.tenant_id = p_tenant AND o.snapshot_id = p_snapshot));
+  moved := 0;
+  leaving := false;
+  FOR line IN SELECT l.warehouse, l.d_on_hand, l.reason, l.reference, l.occurred_at FROM stock_ledger l
+      WHERE l.tenant_id = p_tenant AND l.sku = p_sku ORDER BY l.seq DESC LOOP
+    -- What we took out within the hour may have stood there still, and no line waits an hour for its commit.
+    EXIT WHEN line.occurred_at < p_taken_at - interval '1 hour';
+    CONTINUE WHEN line.warehouse <> p_warehouse;
+    IF line.occurred_at <= p_taken_at THEN
+      leaving := leaving OR line.reason = 'CONSUME';
+    -- What this count or an earlier one corrected counts as if it had been so at the count.
+    ELSIF line.reason <> 'RECONCILE' OR NOT EXISTS (
+        SELECT FROM wms_snapshots w WHERE w.tenant_id = p_tenant AND w.snapshot_id = line.reference
+          AND w.warehouse = p_warehouse AND w.taken_at <= p_taken_at) THEN
+      moved := moved + line.d_on_hand;
+    END IF;
+  END LOOP;
+END $$;
+
+-- What a snapshot counted of some products, and what our books said then: the stock of now less what happened since. One
+-- statement, so that stock and lines are of one moment; never a sort, which would read all lines of a product.
+CREATE FUNCTION compare_snapshot(p_tenant uuid, p_snapshot text, p_skus text[]) RETURNS jsonb LANGUAGE plpgsql
+SET enable_sort = off AS $$
+BEGIN
+  RETURN (SELECT jsonb_build_object('warehouse', s.warehouse, 'snapshot', s.snapshot_id, 'taken_at', s.taken_at, 'counts', (
+      SELECT coalesce(jsonb_agg(jsonb_build_object('sku', o.sku, 'observed', o.on_hand, 'leaving', c.leaving,
+                                                   'expected', coalesce(k.on_hand, 0) - c.moved) ORDER BY o.sku), '[]')
+      FROM observations o
+      LEFT JOIN stock k ON k.tenant_id = p_tenant AND k.sku = o.sku AND k.warehouse = s.warehouse
+      CROSS JOIN LATERAL since_count(p_tenant, o.sku, s.warehouse, s.taken_at) c
+      WHERE o.tenant_id = p_tenant AND o.snapshot_id = p_snapshot AND o.sku = ANY (p_skus)))
+    FROM wms_snapshots s WHERE s.tenant_id = p_tenant AND s.snapshot_id = p_snapshot);
 END $$;
 
 -- Opens a slot: its row, and its capacity as stock of the SKU "sku@slot".
@@ -241,6 +271,16 @@ BEGIN
   PERFORM append_each(p_tenant, array_agg(i.reservation ORDER BY i.n), array_agg(i.version - 1 ORDER BY i.n), p_type, p_topic,
       array_agg(decode(i.payload, 'base64') ORDER BY i.n), array_agg(i.meta ORDER BY i.n))
     FROM unnest(items) WITH ORDINALITY AS i (order_id, reservation, version, state, warehouse, fulfillment, payload, meta, n);
+END $$;
+
+-- What a fulfillment worked on that was called off waits for another one; the reservation is locked and becomes p_state.
+CREATE FUNCTION reservation_call_off(p_tenant uuid, p_order uuid, p_fulfillment uuid, p_state smallint) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+  UPDATE allocations SET fulfillment_id = NULL
+    WHERE tenant_id = p_tenant AND order_id = p_order AND fulfillment_id = p_fulfillment;
+  UPDATE reservations SET state = p_state, called_off = array_append(called_off, p_fulfillment), updated_at = now()
+    WHERE tenant_id = p_tenant AND order_id = p_order;
 END $$;
 
 -- Lets a hold end later.

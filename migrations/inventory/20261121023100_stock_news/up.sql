@@ -32,6 +32,16 @@ CREATE TABLE stock_news (
 ) WITH (fillfactor = 60);
 SELECT om_protect('stock_news');
 
+-- Products that could not be told of when it was their turn: nobody waits for them, and they are tried again.
+CREATE TABLE stock_untold (
+  tenant_id uuid        NOT NULL,
+  sku       text        COLLATE "C" NOT NULL,
+  next_at   timestamptz NOT NULL,
+  PRIMARY KEY (tenant_id, sku)
+);
+SELECT om_protect('stock_untold');
+SELECT om_worker_reads('stock_untold', 'tenant_id, sku, next_at');
+
 CREATE FUNCTION low_threshold(p_tenant uuid) RETURNS int LANGUAGE sql STABLE AS $$
   SELECT coalesce((SELECT low_stock_threshold FROM inventory_settings WHERE tenant_id = p_tenant), 10)
 $$;
@@ -40,7 +50,8 @@ CREATE FUNCTION reorder_up_to(p_tenant uuid) RETURNS int LANGUAGE sql STABLE AS 
   SELECT coalesce((SELECT reorder_up_to FROM inventory_settings WHERE tenant_id = p_tenant), 30)
 $$;
 
--- Goods whose ledger grew, by tenant, and the place to go on from; NULL: none. Slots are told by nobody.
+-- Goods whose ledger grew or whose time has come again, by tenant, and the place to go on from; NULL: none. Slots are told
+-- by nobody.
 CREATE FUNCTION stock_changes(p_limit int) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   c ledger_cursor%ROWTYPE;
@@ -54,13 +65,16 @@ BEGIN
     ), goods AS (
       -- Distinct first: hashed, where an aggregate would sort.
       SELECT d.tenant_id, jsonb_agg(d.sku) AS skus
-        FROM (SELECT DISTINCT b.tenant_id, b.sku FROM batch b WHERE strpos(b.sku, '@') = 0) d GROUP BY d.tenant_id
+        FROM (SELECT b.tenant_id, b.sku FROM batch b WHERE strpos(b.sku, '@') = 0
+              UNION (SELECT u.tenant_id, u.sku FROM stock_untold u WHERE u.next_at <= now() LIMIT 500)) d
+        GROUP BY d.tenant_id
     )
-    SELECT jsonb_build_object('from_xid', c.xid::text, 'from_seq', c.seq, 'xid', b.xid::text, 'seq', b.seq,
-                              'lines', (SELECT count(*) FROM batch),
+    SELECT jsonb_build_object('from_xid', c.xid::text, 'from_seq', c.seq, 'xid', coalesce(b.xid, c.xid)::text,
+                              'seq', coalesce(b.seq, c.seq), 'lines', (SELECT count(*) FROM batch),
                               'tenants', (SELECT coalesce(jsonb_agg(to_jsonb(g)), '[]') FROM goods g))
     -- Found first: what is said would be built for every line of the batch.
-    FROM (SELECT b.xid, b.seq FROM batch b ORDER BY b.xid DESC, b.seq DESC LIMIT 1) b);
+    FROM (SELECT) one LEFT JOIN (SELECT b.xid, b.seq FROM batch b ORDER BY b.xid DESC, b.seq DESC LIMIT 1) b ON true
+    WHERE b.xid IS NOT NULL OR EXISTS (SELECT FROM goods));
 END $$;
 
 -- Moves the place on unless another process did.
@@ -77,6 +91,7 @@ CREATE FUNCTION stock_news_lock(p_tenant uuid, p_skus text[]) RETURNS jsonb LANG
 BEGIN
   -- Processes take turns at a tenant: one lock, where a lock of each row would be written and logged.
   PERFORM pg_advisory_xact_lock(hashtextextended('stock_news ' || p_tenant, 0));
+  DELETE FROM stock_untold WHERE tenant_id = p_tenant AND sku = ANY (p_skus);
   -- An insert that finds its row costs ten times a look.
   IF (SELECT count(*) FROM stock_news WHERE tenant_id = p_tenant AND sku = ANY (p_skus)) < cardinality(p_skus) THEN
     INSERT INTO stock_news (tenant_id, sku) SELECT p_tenant, n.sku FROM unnest(p_skus) AS n (sku) ORDER BY n.sku

@@ -81,6 +81,8 @@ pub struct Count {
     pub observed: i32,
     /// Units of the ledger at that moment.
     pub expected: i32,
+    /// Units of it were taken out shortly before and may have been counted all the same.
+    pub leaving: bool,
 }
 
 /// How well a count agrees with the ledger (INV-10).
@@ -98,9 +100,12 @@ pub struct Accuracy {
 pub const AIM_PPM: i32 = 995_000;
 
 /// The share of products whose figures agree.
-pub fn accuracy(counts: &[Count]) -> Accuracy {
-    let compared = counts.len();
-    let matched = counts.iter().filter(|count| count.observed == count.expected).count();
+pub fn accuracy<'a>(counts: impl IntoIterator<Item = &'a Count>) -> Accuracy {
+    let (mut compared, mut matched) = (0_usize, 0_usize);
+    for count in counts {
+        compared += 1;
+        matched += usize::from(count.observed == count.expected);
+    }
     let ppm = (matched * 1_000_000).checked_div(compared).unwrap_or(1_000_000);
     let fits = |figure: usize| i32::try_from(figure).unwrap_or(i32::MAX);
     Accuracy { compared: fits(compared), matched: fits(matched), ppm: fits(ppm) }
@@ -111,7 +116,7 @@ mod tests {
     use super::*;
 
     fn count(observed: i32, expected: i32) -> Count {
-        Count { sku: "A".to_owned(), observed, expected }
+        Count { sku: "A".to_owned(), observed, expected, leaving: false }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What runs without anybody calling.
 
 mod allocate;
+mod call_off;
 mod expire_reservations;
 mod tell_stock;
 mod use_up;

@@ -178,6 +178,7 @@ impl Book {
             round: 1,
             expires_at: Timestamp::UNIX_EPOCH,
             allocations: takes.into_iter().map(Allocation::from).collect(),
+            called_off: Vec::new(),
         };
         self.orders.insert(order, reservation);
     }

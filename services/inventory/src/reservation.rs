@@ -93,6 +93,8 @@ pub struct Reservation {
     pub expires_at: Timestamp,
     /// What is set aside where, by SKU and warehouse.
     pub allocations: Vec<Allocation>,
+    /// Fulfillments that were called off; none of them works on it again.
+    pub called_off: Vec<FulfillmentId>,
 }
 
 /// What a reservation answers to a command.
@@ -142,6 +144,9 @@ pub enum NotAllocated {
     /// Nothing is set aside there.
     #[error("nothing is set aside in this warehouse for this order")]
     Nothing,
+    /// The fulfillment was called off.
+    #[error("the fulfillment was called off")]
+    CalledOff,
     /// Another fulfillment works on them.
     #[error("another fulfillment works on these units")]
     Taken,
@@ -208,6 +213,9 @@ impl Reservation {
             State::Released | State::Expired => return Err(NotAllocated::Ended),
             State::Confirmed | State::Allocated | State::Consumed => {}
         }
+        if self.called_off.contains(&to) {
+            return Err(NotAllocated::CalledOff);
+        }
         let mut next = self.clone();
         let here: Vec<&mut Allocation> = next.allocations.iter_mut().filter(|a| a.warehouse == warehouse).collect();
         if here.is_empty() {
@@ -227,6 +235,24 @@ impl Reservation {
         }
         next.version += 1;
         Ok(Some(next))
+    }
+
+    /// The same when a fulfillment was called off: what it worked on waits for another one. None when that is so already.
+    ///
+    /// It is remembered whatever the state: its wish may come later than its end, and later than another reservation.
+    pub fn call_off(&self, gone: FulfillmentId) -> Option<Self> {
+        if self.called_off.contains(&gone) {
+            return None;
+        }
+        let mut next = self.clone();
+        for allocation in next.allocations.iter_mut().filter(|a| a.fulfillment == Some(gone)) {
+            allocation.fulfillment = None;
+        }
+        if next.state == State::Allocated && next.allocations.iter().any(|a| a.fulfillment.is_none()) {
+            next.state = State::Confirmed;
+        }
+        next.called_off.push(gone);
+        Some(next)
     }
 
     /// May units leave the warehouse?
@@ -286,6 +312,7 @@ mod tests {
             round: 2,
             expires_at: Timestamp::UNIX_EPOCH,
             allocations: vec![allocation("A", "W1", 3, 1), allocation("A", "W2", 2, 0), allocation("B", "W1", 1, 1)],
+            called_off: Vec::new(),
         }
     }
 
@@ -341,6 +368,21 @@ mod tests {
         assert_eq!((left.state, left.allocate("W1", first)), (State::Consumed, Ok(None)));
         assert_eq!(reservation(State::Held).allocate("W1", first), Err(NotAllocated::Held));
         assert_eq!(reservation(State::Expired).allocate("W1", first), Err(NotAllocated::Ended));
+    }
+
+    #[test]
+    fn inv_04_what_a_fulfillment_worked_on_that_was_called_off_is_free_for_another_only() {
+        let (first, second, third) = (FulfillmentId::new(), FulfillmentId::new(), FulfillmentId::new());
+        let bind = |it: &Reservation, to, warehouse| it.allocate(warehouse, to).expect("allowed").expect("new");
+        let whole = bind(&bind(&reservation(State::Confirmed), first, "W1"), second, "W2");
+        let off = whole.call_off(first).expect("new");
+        assert_eq!((off.state, off.version), (State::Confirmed, whole.version), "no event of the reservation");
+        assert_eq!(off.call_off(first), None);
+        assert_eq!(off.allocate("W1", first), Err(NotAllocated::CalledOff));
+        assert_eq!(off.allocate("W2", third), Err(NotAllocated::Taken), "the other works on");
+        assert_eq!(bind(&off, third, "W1").state, State::Allocated);
+        let early = reservation(State::Held).call_off(first).expect("new");
+        assert_eq!((early.state, early.called_off), (State::Held, vec![first]));
     }
 
     #[test]

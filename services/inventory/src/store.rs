@@ -26,15 +26,15 @@ pub use catalog::{
     shown, warehouse, warehouses,
 };
 pub use control::{
-    Comparison, Issue, add_issue, add_snapshot, compare, correct, decide_issue, issue_page, locked_issue,
-    newest_snapshot,
+    Comparison, Issue, add_issue, add_snapshot, compare, compare_all, correct, decide_issue, issue_page, locked_issue,
+    newest_count, take_turn,
 };
-pub use desk::{Bound, allocate, extend, reservation_page, resize, revision};
+pub use desk::{Bound, allocate, call_off, extend, reservation_page, resize, revision};
 pub use levels::{
     Change, Movement, Stock, StockLevel, adjust, movement_page, rebuild, set_safety, stock, stock_page, stocks,
     transfer, write_off,
 };
-pub use news::{Item, Listed, changes, look_at, save_settings, seen, settings, tell};
+pub use news::{Item, Listed, changes, look_at, put_off, save_settings, seen, settings, tell};
 pub use reservations::{
     Due, Hold, apply_confirmations, apply_holds, consume, due, end, lock, lookup, mark, shipment_order,
 };

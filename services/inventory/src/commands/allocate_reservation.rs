@@ -30,7 +30,7 @@ impl Inventory {
     ///
     /// # Errors
     /// NotFound RESERVATION_NOT_FOUND; Precondition RESERVATION_NOT_CONFIRMED, RESERVATION_ENDED, NOTHING_SET_ASIDE,
-    /// ALLOCATED_ELSEWHERE.
+    /// FULFILLMENT_CANCELLED, ALLOCATED_ELSEWHERE.
     pub async fn allocate_reservation(&self, ctx: &Ctx, allocate: AllocateReservation) -> Result<Reservation, Fault> {
         let answer = self.allocate_reservations(ctx, vec![allocate]).await?.pop();
         answer.unwrap_or_else(|| Err(Fault::internal("a fulfillment got no answer")))
@@ -123,6 +123,7 @@ fn refusal(why: NotAllocated, found: &Reservation) -> Fault {
         NotAllocated::Ended => return ended(found),
         NotAllocated::Held => "RESERVATION_NOT_CONFIRMED",
         NotAllocated::Nothing => "NOTHING_SET_ASIDE",
+        NotAllocated::CalledOff => "FULFILLMENT_CANCELLED",
         NotAllocated::Taken => "ALLOCATED_ELSEWHERE",
     };
     Fault::precondition(reason, why.to_string())

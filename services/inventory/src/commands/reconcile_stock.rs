@@ -1,17 +1,22 @@
 //! What a warehouse's system counted against our ledger; rebuilding from the ledger (INV-09, INV-10, INV-11).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use contract::inventory::v1::InventoryDiscrepancyFound;
 use ctx::Ctx;
-use fault::Fault;
+use fault::{Fault, Kind};
 use futures::FutureExt;
+use ids::TenantId;
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::Inventory;
 use crate::counting::{AIM_PPM, Accuracy, Count, accuracy};
 use crate::store::{self, Change, Comparison, Stock};
+
+/// Products that are corrected in one transaction: their stock is locked until it ends, and orders wait for it.
+const TOGETHER: usize = 100;
 
 /// What a warehouse's system counted.
 #[derive(Debug, Clone)]
@@ -66,34 +71,77 @@ impl Inventory {
                 async move { take_in(conn, &ctx, &ingest).await }.boxed()
             })
             .await?;
-        tell(&report);
+        tell(ctx.tenant, &report);
         Ok(report)
     }
 
-    /// Compares a warehouse with its newest snapshot; when asked, corrects what no promise forbids.
+    /// Compares a warehouse with its newest count; when asked, corrects what no promise forbids, and leaves what was on
+    /// its way out when it was counted.
+    ///
+    /// Some products at a time, each a transaction: what was corrected before a failure stays so, and asking again
+    /// corrects the rest.
     ///
     /// # Errors
     /// NotFound WAREHOUSE_NOT_FOUND; Precondition NO_SNAPSHOT.
     pub async fn reconcile_stock(&self, ctx: &Ctx, warehouse: String, apply: bool) -> Result<Reconciliation, Fault> {
         let tenant = ctx.tenant;
-        let report = self
+        let parts = self
             .pg
-            .tx("inventory.reconcile", tenant, move |conn| {
+            .read("inventory.compare", tenant, move |conn| {
                 let warehouse = warehouse.clone();
-                async move {
-                    let none = || Fault::precondition("NO_SNAPSHOT", "nobody counted this warehouse yet");
-                    let newest = store::newest_snapshot(conn, tenant, &warehouse).await?.ok_or_else(none)?;
-                    let mut report = report(store::compare(conn, tenant, &newest).await?);
-                    if apply {
-                        correct(conn, tenant, &mut report).await?;
-                    }
-                    Ok(report)
-                }
-                .boxed()
+                async move { newest(conn, tenant, &warehouse).await }.boxed()
             })
             .await?;
-        tell(&report);
+        let none = || Fault::precondition("NO_SNAPSHOT", "nobody counted this warehouse yet");
+        let mut report = report(&parts).ok_or_else(none)?;
+        if apply {
+            report.differences.clear();
+            for part in &parts {
+                let mut found = differences(part);
+                self.correct(tenant, part, &mut found).await?;
+                report.differences.extend(found);
+            }
+            report.differences.sort_by(|a, b| a.count.sku.cmp(&b.count.sku));
+        }
+        tell(tenant, &report);
         Ok(report)
+    }
+
+    async fn correct(&self, tenant: TenantId, part: &Comparison, found: &mut [Difference]) -> Result<(), Fault> {
+        for some in found.chunks_mut(TOGETHER) {
+            match self.settle(tenant, part, some).await {
+                Err(fault) if fault.kind() != Kind::Unavailable => {
+                    // A product that is being sold right now, or breaks the transaction, takes no other with it.
+                    for one in some.chunks_mut(1) {
+                        match self.settle(tenant, part, one).await {
+                            Err(fault) if fault.kind() != Kind::Unavailable => {
+                                one.iter_mut().for_each(|one| fault.reason().clone_into(&mut one.refusal));
+                            }
+                            done => done?,
+                        }
+                    }
+                }
+                done => done?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn settle(&self, tenant: TenantId, part: &Comparison, found: &mut [Difference]) -> Result<(), Fault> {
+        let place = Arc::new((part.warehouse.clone(), part.snapshot.clone()));
+        let skus: Arc<Vec<String>> = Arc::new(found.iter().map(|one| one.count.sku.clone()).collect());
+        let mut refusals = self
+            .pg
+            .tx("inventory.reconcile", tenant, move |conn| {
+                let (place, skus) = (Arc::clone(&place), Arc::clone(&skus));
+                async move { settle(conn, tenant, (&place.0, &place.1), &skus).await }.boxed()
+            })
+            .await?;
+        for one in found {
+            one.refusal = refusals.remove(&one.count.sku).unwrap_or_default();
+            one.applied = one.refusal.is_empty();
+        }
+        Ok(())
     }
 
     /// Sets the figures of a product to the sums of its ledger; returns how many warehouses were wrong.
@@ -120,7 +168,8 @@ async fn take_in(conn: &mut pg::Conn, ctx: &Ctx, ingest: &IngestSnapshot) -> Res
     let IngestSnapshot { warehouse, snapshot, taken_at, observations } = ingest;
     let place = (warehouse.as_str(), snapshot.as_str());
     let fresh = store::add_snapshot(conn, ctx.tenant, place, *taken_at, observations).await?;
-    let report = report(store::compare(conn, ctx.tenant, snapshot).await?);
+    let compared = store::compare_all(conn, ctx.tenant, snapshot).await?;
+    let report = report(&[compared]).ok_or_else(|| Fault::internal("one snapshot is one report"))?;
     if report.warehouse != *warehouse {
         return Err(Fault::already_exists("SNAPSHOT_TAKEN", "another warehouse has a snapshot of this name").into());
     }
@@ -133,39 +182,68 @@ async fn take_in(conn: &mut pg::Conn, ctx: &Ctx, ingest: &IngestSnapshot) -> Res
     Ok(report)
 }
 
-fn report(comparison: Comparison) -> Reconciliation {
-    let Comparison { warehouse, snapshot, taken_at, counts } = comparison;
-    let accuracy = accuracy(&counts);
-    let differs = counts.into_iter().filter(|count| count.observed != count.expected);
-    let differences = differs.map(|count| Difference { count, applied: false, refusal: String::new() }).collect();
-    Reconciliation { warehouse, snapshot, taken_at, accuracy, differences }
+/// The parts of a warehouse's newest count, each product once: the last name counts.
+async fn newest(conn: &mut pg::Conn, tenant: TenantId, warehouse: &str) -> Result<Vec<Comparison>, pg::Error> {
+    let (mut parts, mut seen) = (Vec::new(), BTreeSet::new());
+    for snapshot in store::newest_count(conn, tenant, warehouse).await? {
+        let mut part = store::compare_all(conn, tenant, &snapshot).await?;
+        part.counts.retain(|count| seen.insert(count.sku.clone()));
+        parts.push(part);
+    }
+    Ok(parts)
 }
 
-async fn correct(conn: &mut pg::Conn, tenant: ids::TenantId, report: &mut Reconciliation) -> Result<(), pg::Error> {
-    for difference in &mut report.differences {
-        let change = Change {
-            sku: &difference.count.sku,
-            warehouse: &report.warehouse,
-            delta: difference.count.observed.saturating_sub(difference.count.expected),
-            reason: "RECONCILE",
-            reference: &report.snapshot,
-        };
-        match store::adjust(conn, tenant, change).await {
-            Ok(_) => difference.applied = true,
-            // A promise or a missing product is for people to look at; the other products are corrected.
-            Err(pg::Error::Fault(fault)) => fault.reason().clone_into(&mut difference.refusal),
-            Err(error) => return Err(error),
+/// What the parts of one count say together; none of no part.
+fn report(parts: &[Comparison]) -> Option<Reconciliation> {
+    let Comparison { warehouse, snapshot, taken_at, .. } = parts.first()?.clone();
+    let accuracy = accuracy(parts.iter().flat_map(|part| &part.counts));
+    let mut differences: Vec<Difference> = parts.iter().flat_map(differences).collect();
+    differences.sort_by(|a, b| a.count.sku.cmp(&b.count.sku));
+    Some(Reconciliation { warehouse, snapshot, taken_at, accuracy, differences })
+}
+
+fn differences(part: &Comparison) -> Vec<Difference> {
+    let differs = part.counts.iter().filter(|count| count.observed != count.expected);
+    differs.map(|count| Difference { count: count.clone(), applied: false, refusal: String::new() }).collect()
+}
+
+/// Corrects some products of a snapshot; returns why some of them were left as they are.
+async fn settle(
+    conn: &mut pg::Conn,
+    tenant: TenantId,
+    (warehouse, snapshot): (&str, &str),
+    skus: &[String],
+) -> Result<BTreeMap<String, String>, pg::Error> {
+    store::take_turn(conn, tenant, warehouse).await?;
+    if !store::newest_count(conn, tenant, warehouse).await?.iter().any(|newest| newest == snapshot) {
+        // It may have been corrected by the newer one already.
+        return Ok(skus.iter().map(|sku| (sku.clone(), "NEWER_COUNT".to_owned())).collect());
+    }
+    let mut refusals = BTreeMap::new();
+    // Compared anew under the lock: whoever was here before has corrected some of it.
+    for Count { sku, observed, expected, leaving } in store::compare(conn, tenant, snapshot, skus).await?.counts {
+        let delta = observed.saturating_sub(expected);
+        if delta != 0 && leaving {
+            refusals.insert(sku, "UNITS_LEAVING".to_owned());
+        } else if delta != 0 {
+            let change = Change { sku: &sku, warehouse, delta, reason: "RECONCILE", reference: snapshot };
+            match store::adjust(conn, tenant, change).await {
+                // A promise or a missing product is for people to look at; the other products are corrected.
+                Err(pg::Error::Fault(fault)) => drop(refusals.insert(sku, fault.reason().to_owned())),
+                done => drop(done?),
+            }
         }
     }
-    Ok(())
+    Ok(refusals)
 }
 
-fn tell(report: &Reconciliation) {
+fn tell(tenant: TenantId, report: &Reconciliation) {
     let Accuracy { compared, matched, ppm } = report.accuracy;
-    metrics::gauge!("inventory_accuracy_ratio", "warehouse" => report.warehouse.clone())
-        .set(f64::from(ppm) / 1_000_000.0);
+    let labels = [("tenant", tenant.to_string()), ("warehouse", report.warehouse.clone())];
+    metrics::gauge!("inventory_accuracy_ratio", &labels).set(f64::from(ppm) / 1_000_000.0);
     if ppm < AIM_PPM {
         tracing::warn!(
+            %tenant,
             warehouse = report.warehouse,
             snapshot = report.snapshot,
             compared,

@@ -125,6 +125,7 @@ fn answers(fates: Vec<Fate>, holds: &[Hold], ends: &[Timestamp]) -> Vec<Result<R
         round: hold.round,
         expires_at: *end,
         allocations: hold.takes.iter().cloned().map(Into::into).collect(),
+        called_off: Vec::new(),
     };
     let held: Vec<Reservation> = holds.iter().zip(ends).map(held).collect();
     let lost = || Fault::internal("a hold was written but not answered");

@@ -16,7 +16,7 @@ use serve::{Job, Turn};
 use uuid::Uuid;
 
 use crate::api::wire;
-use crate::commands::Inventory;
+use crate::commands::{Inventory, everybodys};
 use crate::news::{Settings, look};
 use crate::store::{self, Item, Listed};
 
@@ -40,20 +40,47 @@ impl Inventory {
     /// Two processes that tell at once tell the same once: the second finds the figures told.
     ///
     /// # Errors
-    /// Of the database; what was not told then is told by the next look.
+    /// When there is no database to be had; what was not told then is told by the next look.
     pub async fn tell_stock(&self, now: Timestamp) -> Result<usize, Fault> {
         let mut told = 0;
         loop {
             let Some(changes) = store::changes(&self.pg, LINES).await? else { return Ok(told) };
             for goods in &changes.tenants {
                 for skus in goods.skus.chunks(TOGETHER) {
-                    told += self.tell(goods.tenant(), skus.to_vec(), now).await?;
+                    told += self.tell_some(goods.tenant(), skus, now).await?;
                 }
             }
             if !store::seen(&self.pg, &changes).await? || changes.lines < i64::from(LINES) {
                 return Ok(told);
             }
         }
+    }
+
+    /// Tells of some products of a tenant; those that fail are told later, and nobody else waits for them.
+    async fn tell_some(&self, tenant: TenantId, skus: &[String], now: Timestamp) -> Result<usize, Fault> {
+        let fault = match self.tell(tenant, skus.to_vec(), now).await {
+            Ok(told) => return Ok(told),
+            Err(fault) if everybodys(&fault) => return Err(fault),
+            Err(fault) => fault,
+        };
+        tracing::warn!(%tenant, error = ?fault, products = skus.len(), "stock news fail");
+        let (mut told, mut late) = (0, Vec::new());
+        for sku in skus {
+            // Somebody who holds the tenant's lock holds it for every product.
+            let again = skus.len() > 1 && fault.reason() != "IN_FLIGHT";
+            match if again { self.tell(tenant, vec![sku.clone()], now).await.ok() } else { None } {
+                Some(events) => told += events,
+                None => late.push(sku.clone()),
+            }
+        }
+        metrics::counter!("inventory_news_put_off_total").increment(u64::try_from(late.len()).unwrap_or_default());
+        self.pg
+            .tx("inventory.put_off", tenant, move |conn| {
+                let late = late.clone();
+                async move { store::put_off(conn, tenant, &late).await }.boxed()
+            })
+            .await?;
+        Ok(told)
     }
 
     async fn tell(&self, tenant: TenantId, skus: Vec<String>, now: Timestamp) -> Result<usize, Fault> {

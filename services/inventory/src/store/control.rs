@@ -11,6 +11,9 @@ use uuid::Uuid;
 use super::{Doc, accepted, decode, decode_all};
 use crate::counting::{Count, IssueKind, IssueState};
 
+/// Products that one statement compares: it must end in time however many lines of the last hour they have.
+const AT_A_TIME: usize = 500;
+
 /// A report of what is wrong with stock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issue {
@@ -243,36 +246,71 @@ pub async fn add_snapshot(
     Ok(true)
 }
 
-/// The newest snapshot of a warehouse, if there is one.
+/// The snapshots of a warehouse's newest count: parts of one moment, the last name first. None: nobody counted yet.
 ///
 /// # Errors
 /// NotFound WAREHOUSE_NOT_FOUND.
-pub async fn newest_snapshot(conn: &mut Conn, tenant: TenantId, warehouse: &str) -> Result<Option<String>, pg::Error> {
-    // The lock of the warehouse's row: reconciliations of one warehouse come one after the other.
-    let place = sql_query("SELECT FROM warehouses WHERE tenant_id = $1 AND code = $2 FOR NO KEY UPDATE")
-        .bind::<SqlUuid, _>(tenant.uuid())
-        .bind::<Text, _>(warehouse);
-    if place.execute(conn).await? == 0 {
-        return Err(crate::queries::no_warehouse(warehouse).into());
-    }
-    let row = sql_query(
-        "SELECT to_jsonb(snapshot_id) AS doc FROM wms_snapshots WHERE tenant_id = $1 AND warehouse = $2 \
-         ORDER BY taken_at DESC, snapshot_id DESC LIMIT 1",
+pub async fn newest_count(conn: &mut Conn, tenant: TenantId, warehouse: &str) -> Result<Vec<String>, pg::Error> {
+    let rows = sql_query(
+        "SELECT to_jsonb(snapshot_id) AS doc FROM wms_snapshots WHERE tenant_id = $1 AND warehouse = $2 AND taken_at = \
+         (SELECT max(taken_at) FROM wms_snapshots WHERE tenant_id = $1 AND warehouse = $2) ORDER BY snapshot_id DESC",
     )
     .bind::<SqlUuid, _>(tenant.uuid())
     .bind::<Text, _>(warehouse)
-    .get_result::<Doc>(conn)
-    .await
-    .optional()?;
-    row.map(|row| decode(row.doc)).transpose()
+    .load::<Doc>(conn)
+    .await?;
+    if rows.is_empty() && super::warehouse(conn, tenant, warehouse).await?.is_none() {
+        return Err(crate::queries::no_warehouse(warehouse).into());
+    }
+    decode_all(rows)
 }
 
-/// Compares a snapshot with the ledger at its moment.
+/// Lets corrections of a warehouse come one after the other; from then on the transaction gives way to what sells.
 ///
 /// # Errors
 /// Of the database.
-pub async fn compare(conn: &mut Conn, tenant: TenantId, snapshot: &str) -> Result<Comparison, pg::Error> {
-    let query =
-        sql_query("SELECT compare_snapshot($1, $2) AS doc").bind::<SqlUuid, _>(tenant.uuid()).bind::<Text, _>(snapshot);
+pub async fn take_turn(conn: &mut Conn, tenant: TenantId, warehouse: &str) -> Result<(), pg::Error> {
+    sql_query("SELECT FROM warehouses WHERE tenant_id = $1 AND code = $2 FOR NO KEY UPDATE")
+        .bind::<SqlUuid, _>(tenant.uuid())
+        .bind::<Text, _>(warehouse)
+        .execute(conn)
+        .await?;
+    // Orders wait for what it has locked while it waits itself: a fifth of what they wait at most.
+    sql_query("SET LOCAL lock_timeout = '200ms'").execute(conn).await?;
+    Ok(())
+}
+
+/// Compares all of a snapshot with the ledger at its moment.
+///
+/// # Errors
+/// Of the database.
+pub async fn compare_all(conn: &mut Conn, tenant: TenantId, snapshot: &str) -> Result<Comparison, pg::Error> {
+    let skus = sql_query(
+        "SELECT coalesce(jsonb_agg(sku ORDER BY sku), '[]') AS doc FROM observations WHERE tenant_id = $1 AND snapshot_id = $2",
+    )
+    .bind::<SqlUuid, _>(tenant.uuid())
+    .bind::<Text, _>(snapshot);
+    let skus: Vec<String> = decode(skus.get_result::<Doc>(conn).await?.doc)?;
+    let mut whole = compare(conn, tenant, snapshot, &[]).await?;
+    for some in skus.chunks(AT_A_TIME) {
+        whole.counts.extend(compare(conn, tenant, snapshot, some).await?.counts);
+    }
+    Ok(whole)
+}
+
+/// Compares some products of a snapshot with the ledger at its moment.
+///
+/// # Errors
+/// Of the database.
+pub async fn compare(
+    conn: &mut Conn,
+    tenant: TenantId,
+    snapshot: &str,
+    skus: &[String],
+) -> Result<Comparison, pg::Error> {
+    let query = sql_query("SELECT compare_snapshot($1, $2, $3) AS doc")
+        .bind::<SqlUuid, _>(tenant.uuid())
+        .bind::<Text, _>(snapshot)
+        .bind::<Array<Text>, _>(skus);
     decode(query.get_result::<Doc>(conn).await?.doc)
 }

@@ -58,6 +58,27 @@ pub async fn allocate(conn: &mut Conn, tenant: TenantId, bound: &[Bound]) -> Res
     Ok(())
 }
 
+/// Takes units of a locked reservation from a fulfillment that was called off; it becomes `state`.
+///
+/// # Errors
+/// Of the database.
+pub async fn call_off(
+    conn: &mut Conn,
+    tenant: TenantId,
+    order: OrderId,
+    gone: FulfillmentId,
+    state: State,
+) -> Result<(), pg::Error> {
+    sql_query("SELECT reservation_call_off($1, $2, $3, $4)")
+        .bind::<SqlUuid, _>(tenant.uuid())
+        .bind::<SqlUuid, _>(order.uuid())
+        .bind::<SqlUuid, _>(gone.uuid())
+        .bind::<SmallInt, _>(state.code())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
 /// Lets a locked hold end later.
 ///
 /// # Errors

@@ -76,6 +76,22 @@ pub async fn seen(pg: &Pg, changes: &Changes) -> Result<bool, pg::Error> {
     pg.worker_call("inventory.changes_seen", query).await
 }
 
+/// Leaves products that cannot be told of for a later look.
+///
+/// # Errors
+/// Of the database.
+pub async fn put_off(conn: &mut Conn, tenant: TenantId, skus: &[String]) -> Result<(), pg::Error> {
+    sql_query(
+        "INSERT INTO stock_untold (tenant_id, sku, next_at) SELECT $1, n.sku, now() + interval '10 seconds' \
+         FROM unnest($2) AS n (sku) ORDER BY n.sku ON CONFLICT (tenant_id, sku) DO UPDATE SET next_at = excluded.next_at",
+    )
+    .bind::<SqlUuid, _>(tenant.uuid())
+    .bind::<Array<Text>, _>(skus)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Products under the lock of what was told of them.
 #[derive(Debug, Deserialize)]
 pub struct Looked {

@@ -54,6 +54,7 @@ struct Row {
     version: i32,
     round: i32,
     expires_at: Timestamp,
+    called_off: Option<Vec<Uuid>>,
     allocations: Vec<AllocationRow>,
 }
 
@@ -83,6 +84,7 @@ impl TryFrom<Row> for Reservation {
             round: row.round,
             expires_at: row.expires_at,
             allocations: allocations.collect(),
+            called_off: row.called_off.into_iter().flatten().map(FulfillmentId::from_uuid).collect(),
         })
     }
 }

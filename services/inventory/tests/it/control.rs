@@ -101,13 +101,18 @@ async fn inv_09_rebuilding_sets_the_figures_to_the_sums_of_the_ledger() -> Resul
     Ok(())
 }
 
-async fn ingest(shop: &Shop, id: &str, taken_at: Timestamp, counts: &[(&str, i32)]) -> Result<Reconciliation, Fault> {
+pub async fn ingest(
+    shop: &Shop,
+    id: &str,
+    taken_at: Timestamp,
+    counts: &[(&str, i32)],
+) -> Result<Reconciliation, Fault> {
     let observations = counts.iter().map(|(sku, on_hand)| ((*sku).to_owned(), *on_hand)).collect();
     let (warehouse, snapshot) = ("W1".to_owned(), id.to_owned());
     shop.inventory.ingest_snapshot(&shop.ctx, IngestSnapshot { warehouse, snapshot, taken_at, observations }).await
 }
 
-fn differences(report: &Reconciliation) -> Vec<(&str, i32, i32, bool, &str)> {
+pub fn differences(report: &Reconciliation) -> Vec<(&str, i32, i32, bool, &str)> {
     let figures = |d: &inventory::Difference| (d.count.expected, d.count.observed);
     let all = report.differences.iter().map(|d| (figures(d), d));
     all.map(|((expected, observed), d)| (d.count.sku.as_str(), expected, observed, d.applied, d.refusal.as_str()))

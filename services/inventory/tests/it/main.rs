@@ -1,7 +1,9 @@
 //! Inventory against a real PostgreSQL.
 
+mod batches;
 mod catalog;
 mod control;
+mod counts;
 mod desk;
 mod levels;
 mod migration;

@@ -6,11 +6,11 @@ use diesel::sql_types::{Binary, Text};
 use diesel_async::RunQueryDsl;
 use futures::StreamExt;
 use ids::OrderId;
-use inventory::Settings;
+use inventory::{AdjustStock, Settings, seed};
 use jiff::Timestamp;
 use prost::Message as _;
 
-use crate::shop::Shop;
+use crate::shop::{Shop, ctx, product, warehouse};
 
 /// What was told of a product, in order: "changed 5", "low 5 of 10, order 25", "back 5".
 async fn told(shop: &Shop, sku: &str) -> Result<Vec<String>> {
@@ -112,6 +112,53 @@ async fn inv_07_the_threshold_is_the_tenants() -> Result<()> {
     shop.adjust("A", "W1", -51).await?;
     tell(&shop).await?;
     assert_eq!(told(&shop, "A").await?, ["changed 100", "changed 49", "low 49 of 50, order 151"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn inv_09_a_product_whose_figures_were_rebuilt_is_told_of() -> Result<()> {
+    let shop = Shop::open().await?.stocked("A", &[40]).await?;
+    tell(&shop).await?;
+    shop.sql("UPDATE stock SET on_hand = 4 WHERE sku = 'A'").await?;
+    shop.adjust("A", "W1", 1).await?;
+    tell(&shop).await?;
+    for corrected in [1, 0] {
+        assert_eq!(shop.inventory.rebuild_stock(&shop.ctx, "A".into()).await?.1, corrected);
+        assert_eq!(tell(&shop).await?, usize::try_from(corrected)?);
+    }
+    shop.sql("UPDATE stock SET on_hand = 100 WHERE sku = 'A'").await?;
+    assert_eq!(shop.inventory.rebuild_stock(&shop.ctx, "A".into()).await?.0.available(), 41);
+    assert_eq!(told(&shop, "A").await?, ["changed 40", "changed 5", "low 5 of 10, order 25", "changed 41"]);
+    assert_eq!(shop.drift().await?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn inv_06_news_that_cannot_be_told_hold_up_no_other_and_are_told_later() -> Result<()> {
+    let shop = Shop::open().await?.stocked("A", &[40]).await?.stocked("C", &[40]).await?;
+    let other = ctx();
+    seed::warehouse(&shop.inventory, &other, warehouse("W1", 0)).await?;
+    seed::product(&shop.inventory, &other, product("Z")).await?;
+    seed::stock(&shop.inventory, &other, "Z", "W1", 40).await?;
+    tell(&shop).await?;
+    // The stream of A is not where its news would go on.
+    shop.sql("UPDATE stock_news SET version = 0 WHERE sku = 'A'").await?;
+    for (ctx, sku) in [(&shop.ctx, "A"), (&shop.ctx, "C"), (&other, "Z")] {
+        let (sku, warehouse, reason) = (sku.to_owned(), "W1".to_owned(), "test".to_owned());
+        shop.inventory.adjust_stock(ctx, AdjustStock { sku, warehouse, delta: -1, reason }).await?;
+    }
+    tell(&shop).await?;
+    let all = async || anyhow::Ok((told(&shop, "A").await?, told(&shop, "C").await?, told(&shop, "Z").await?));
+    let both = vec!["changed 40".to_owned(), "changed 39".to_owned()];
+    assert_eq!(all().await?, (both[..1].to_vec(), both.clone(), both.clone()));
+
+    shop.sql("UPDATE stock_news SET version = 1 WHERE sku = 'A'").await?;
+    shop.inventory.tell_stock(Timestamp::now()).await?;
+    assert_eq!(all().await?.0, both[..1], "not at once");
+    shop.sql("UPDATE stock_untold SET next_at = now()").await?;
+    shop.inventory.tell_stock(Timestamp::now()).await?;
+    assert_eq!(all().await?, (both.clone(), both.clone(), both));
+    assert_eq!(shop.count("SELECT count(*) AS n FROM stock_untold").await?, 0);
     Ok(())
 }
 

@@ -3,10 +3,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use ctx::Ctx;
+use fault::Fault;
 use futures::StreamExt;
 use futures::future::{join, join_all};
 use ids::{FulfillmentId, OrderId, ShipmentId};
-use inventory::{AdjustStock, AllocateReservation, ConsumeReservation, Inventory, State, TransferStock};
+use inventory::{
+    AdjustStock, AllocateReservation, ConsumeReservation, DecideIssue, IngestSnapshot, Inventory, IssueKind,
+    ReportIssue, ReserveStock, ResizeReservation, RestockUnits, State, TransferStock,
+};
+use jiff::Timestamp;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serve::page::Pages;
@@ -174,13 +179,14 @@ async fn step(shop: &Shop, ctx: &Ctx, inventory: &Inventory, orders: &[OrderId],
     let (sku, other) = (SKUS[rng.random_range(0..3)].to_owned(), SKUS[rng.random_range(0..3)]);
     let (warehouse, to) = (WAREHOUSES[rng.random_range(0..3)].to_owned(), WAREHOUSES[rng.random_range(0..3)]);
     let (units, reason) = (rng.random_range(1..6), "test".to_owned());
-    let refused = match rng.random_range(0..13) {
-        0..4 => inventory
-            .reserve_stock(ctx, wish(order, &[(other, 1), (&sku, units)], HOLD_S, rng.random_bool(0.7)))
-            .await
-            .err(),
+    let refused = match rng.random_range(0..21) {
+        0..4 => {
+            let round = if rng.random_bool(0.8) { 1 } else { rng.random_range(1..4) };
+            let wish = wish(order, &[(other, 1), (&sku, units)], HOLD_S, rng.random_bool(0.7));
+            inventory.reserve_stock(ctx, ReserveStock { round, ..wish }).await.err()
+        }
         4..6 => inventory.confirm_reservation(ctx, order).await.err(),
-        6 => inventory.release_reservation(ctx, order, 1).await.err(),
+        6 => inventory.release_reservation(ctx, order, rng.random_range(1..3)).await.err(),
         7 => {
             let lines = demand(&[(&sku, units)]);
             let consume = ConsumeReservation { order, shipment: ShipmentId::new(), warehouse, lines };
@@ -199,6 +205,7 @@ async fn step(shop: &Shop, ctx: &Ctx, inventory: &Inventory, orders: &[OrderId],
             let fulfillment = FulfillmentId::new();
             inventory.allocate_reservation(ctx, AllocateReservation { order, warehouse, fulfillment }).await.err()
         }
+        13.. => rarer(ctx, inventory, order, (sku, other, warehouse), rng).await,
         _ => {
             shop.sql(&format!(
                 "UPDATE reservations SET expires_at = now() - interval '1 second' WHERE order_id = '{}' AND state = 1",
@@ -218,10 +225,58 @@ async fn step(shop: &Shop, ctx: &Ctx, inventory: &Inventory, orders: &[OrderId],
         "ALLOCATED_ELSEWHERE",
         "CONSUME_EXCEEDS_ALLOCATION",
         "STOCK_BELOW_RESERVED",
+        "EARLIER_ROUND_HOLDS",
+        "RESERVATION_REVISION_STALE",
+        "RESERVATION_IN_FULFILLMENT",
+        "NO_SNAPSHOT",
     ];
     match refused {
         Some(fault) if !expected.contains(&fault.reason()) => Err(fault.into()),
         _ => Ok(()),
+    }
+}
+
+/// A step of what staff, returns and changed orders do.
+async fn rarer(
+    ctx: &Ctx,
+    inventory: &Inventory,
+    order: OrderId,
+    (sku, other, warehouse): (String, &str, String),
+    mut rng: StdRng,
+) -> Option<Fault> {
+    let (quantity, note) = (rng.random_range(1..4), "test".to_owned());
+    match rng.random_range(0..7) {
+        0 => inventory.extend_reservation(&Ctx { now: Timestamp::now(), ..ctx.clone() }, order, 3_600).await.err(),
+        1 | 2 => {
+            let (split, revision) = (rng.random_bool(0.7), rng.random_range(1..9));
+            let resize = ResizeReservation { order, demand: demand(&[(&sku, quantity), (other, 1)]), split, revision };
+            inventory.resize_reservation(ctx, resize).await.err()
+        }
+        3 => {
+            let restock = RestockUnits { sku, warehouse, quantity, sellable: rng.random_bool(0.7), reference: note };
+            inventory.restock_units(ctx, restock).await.err()
+        }
+        4 => {
+            let picked_sku = if sku == other { String::new() } else { other.to_owned() };
+            let kind = if picked_sku.is_empty() { IssueKind::Missing } else { IssueKind::MisPick };
+            let report = ReportIssue { sku, warehouse, kind, quantity, picked_sku, note: note.clone() };
+            let reported = inventory.report_issue(ctx, report).await;
+            let issue = reported.expect("known products").response.id.parse().expect("an id");
+            let approve = rng.random_bool(0.7);
+            inventory.decide_issue(ctx, DecideIssue { issue, approve, note }).await.err()
+        }
+        5 => {
+            let observations = vec![(sku, rng.random_range(0..12))];
+            let (snapshot, taken_at) = (OrderId::new().uuid().simple().to_string(), Timestamp::now());
+            let count = IngestSnapshot { warehouse: warehouse.clone(), snapshot, taken_at, observations };
+            inventory.ingest_snapshot(ctx, count).await.expect("a known warehouse");
+            inventory.reconcile_stock(ctx, warehouse, true).await.err()
+        }
+        _ => inventory
+            .rebuild_stock(ctx, sku)
+            .await
+            .map(|(_, corrected)| assert_eq!(corrected, 0, "nothing is wrong"))
+            .err(),
     }
 }
 

@@ -110,6 +110,7 @@ async fn ten_01_the_service_role_sees_nothing_without_a_tenant_or_of_another() -
         "slots",
         "inventory_settings",
         "stock_news",
+        "stock_untold",
     ];
     let mut conn = shop.db.connect("om_inventory").await?;
     for table in tables {
