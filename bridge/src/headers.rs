@@ -17,8 +17,11 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const TIMEOUT_MS: HeaderName = HeaderName::from_static("x-request-timeout-ms");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 /// Handed on to the methods that providers push to.
-const SIGNATURES: [HeaderName; 2] =
-    [HeaderName::from_static("stripe-signature"), HeaderName::from_static("x-carrier-signature")];
+const SIGNATURES: [HeaderName; 3] = [
+    HeaderName::from_static("stripe-signature"),
+    HeaderName::from_static("hmacsignature"),
+    HeaderName::from_static("x-carrier-signature"),
+];
 
 /// What a request's headers mean for its call.
 pub(crate) struct Inbound {

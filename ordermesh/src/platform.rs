@@ -330,6 +330,7 @@ fn settings(secrets: &Secrets, outside: Addresses, cache_url: Option<SecretStrin
         payments_url: outside.payments,
         payments_fallback_url: outside.payments_fallback,
         payments_key: secrets.payments.clone(),
+        payments_fallback_key: secrets.payments_fallback.clone(),
         wms_url: outside.wms,
         carrier_url: outside.carrier,
         mail_url: outside.mail,

@@ -4,7 +4,9 @@
 
 mod adyen;
 mod books;
+mod expand;
 mod intent;
+mod refunds;
 mod refusal;
 mod reply;
 mod request;
@@ -64,9 +66,10 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .route("/v1/payment_intents/{id}/increment_authorization", post(increment))
         .route("/v1/payment_intents/{id}/capture", post(capture))
         .route("/v1/payment_intents/{id}/cancel", post(cancel))
-        .route("/v1/refunds", post(refund))
+        .route("/v1/refunds", post(refund).get(refunds))
         .route("/_sim/payment_intents/{id}/complete_action", post(complete_action))
         .route("/_sim/payment_intents/{id}/dispute", post(dispute))
+        .route("/_sim/refunds/{id}", post(end_refund))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .with_state(payments)
         .merge(adyen::router(second))
@@ -84,7 +87,11 @@ impl Payments {
         let effect = || {
             let mut change =
                 Change { books: &mut lock(&self.books), control: &self.control, request: &request, hold: &mut hold };
-            change.once(op, id, action).into_response()
+            let whole = expand::asked(request.text("expand[]").ok(), "");
+            change
+                .once(op, id, action)
+                .reshaped(|status, body| (status, expand::shown(body.clone(), whole)))
+                .into_response()
         };
         let call = Call { op, subject: &request.subject(id), connection: &arrived.connection };
         let response = self.control.perform(call, effect, broken).await;
@@ -146,17 +153,34 @@ async fn refund(State(sim): State<Arc<Payments>>, arrived: Arrived) -> Response 
     sim.change(arrived, "refunds.create", "", |c, id| c.refund(id)).await
 }
 
-async fn show(State(sim): State<Arc<Payments>>, Path(id): Path<String>, arrived: Arrived) -> Response {
-    sim.read(arrived, "payment_intents.get", &id, |books| books.intent(&id).map(intent::Intent::json)).await
+#[derive(Deserialize)]
+struct Expand {
+    #[serde(rename = "expand[]")]
+    expand: Option<String>,
+}
+
+async fn show(
+    State(sim): State<Arc<Payments>>,
+    Path(id): Path<String>,
+    Query(query): Query<Expand>,
+    arrived: Arrived,
+) -> Response {
+    let whole = expand::asked(query.expand.as_deref(), "");
+    let look = |books: &Books| books.intent(&id).map(|intent| expand::shown(intent.json(), whole));
+    sim.read(arrived, "payment_intents.get", &id, look).await
 }
 
 #[derive(Deserialize)]
 struct Search {
     query: String,
+    #[serde(rename = "expand[]")]
+    expand: Option<String>,
 }
 
 async fn search(State(sim): State<Arc<Payments>>, Query(search): Query<Search>, arrived: Arrived) -> Response {
-    sim.read(arrived, "payment_intents.search", &search.query, |books| books.search(&search.query)).await
+    let whole = expand::asked(search.expand.as_deref(), "data.");
+    let look = |books: &Books| books.search(&search.query).map(|found| expand::shown(found, whole));
+    sim.read(arrived, "payment_intents.search", &search.query, look).await
 }
 
 #[derive(Deserialize)]
@@ -167,14 +191,32 @@ struct Period {
     to: i64,
     starting_after: Option<String>,
     limit: Option<usize>,
+    #[serde(rename = "expand[]")]
+    expand: Option<String>,
 }
 
 async fn list(State(sim): State<Arc<Payments>>, Query(period): Query<Period>, arrived: Arrived) -> Response {
+    let whole = expand::asked(period.expand.as_deref(), "data.");
     let look = |books: &Books| {
         let behind = period.starting_after.as_deref().unwrap_or_default();
-        Ok(books.list(period.from..period.to, behind, period.limit.unwrap_or(10).min(100)))
+        Ok(expand::shown(books.list(period.from..period.to, behind, page(period.limit)), whole))
     };
     sim.read(arrived, "payment_intents.list", "", look).await
+}
+
+#[derive(Deserialize)]
+struct Refunds {
+    payment_intent: String,
+    limit: Option<usize>,
+}
+
+async fn refunds(State(sim): State<Arc<Payments>>, Query(of): Query<Refunds>, arrived: Arrived) -> Response {
+    let look = |books: &Books| Ok(books.refunds_of(&of.payment_intent, page(of.limit)));
+    sim.read(arrived, "refunds.list", &of.payment_intent, look).await
+}
+
+fn page(limit: Option<usize>) -> usize {
+    limit.unwrap_or(10).min(100)
 }
 
 #[derive(Deserialize)]
@@ -192,24 +234,26 @@ async fn dispute(State(sim): State<Arc<Payments>>, Path(id): Path<String>, Json(
     answer(lock(&sim.books).dispute(&sim.control, &id, amount, &status, dispute))
 }
 
+/// How the customer's action or the bank's work ends.
 #[derive(Deserialize)]
-struct Customer {
-    outcome: CustomerOutcome,
+struct End {
+    outcome: Outcome,
 }
 
 #[derive(Deserialize, PartialEq)]
 #[serde(rename_all = "lowercase")]
-enum CustomerOutcome {
+enum Outcome {
     Succeed,
     Fail,
 }
 
-async fn complete_action(
-    State(sim): State<Arc<Payments>>,
-    Path(id): Path<String>,
-    Json(customer): Json<Customer>,
-) -> Reply {
-    let succeed = customer.outcome == CustomerOutcome::Succeed;
+async fn complete_action(State(sim): State<Arc<Payments>>, Path(id): Path<String>, Json(end): Json<End>) -> Reply {
     sim.control.count("complete_action");
-    answer(lock(&sim.books).complete_action(&sim.control, &id, succeed))
+    answer(lock(&sim.books).complete_action(&sim.control, &id, end.outcome == Outcome::Succeed))
+}
+
+/// The bank is done with a refund, or sends the money of one back.
+async fn end_refund(State(sim): State<Arc<Payments>>, Path(id): Path<String>, Json(end): Json<End>) -> Reply {
+    sim.control.count("end_refund");
+    answer(lock(&sim.books).end_refund(&sim.control, &id, end.outcome == Outcome::Succeed))
 }

@@ -32,16 +32,22 @@ pub struct WebhookEndpoint {
     pub payments_url: String,
     /// Signs payment events.
     pub payments_secret: String,
+    /// Takes events of the second payment provider.
+    pub second_url: String,
+    /// Signs events of the second payment provider.
+    pub second_secret: String,
     /// Takes carrier scans.
     pub carrier_url: String,
     /// Signs carrier scans.
     pub carrier_secret: String,
 }
 
-/// Which simulator speaks; decides the URL, the secret and the header.
+/// Who speaks; decides the URL, the secret, the header and how it is signed: `t=<unix>,v1=<hex of "<unix>.<body>">` as
+/// Stripe does, or `<unix>:<hex of "<unix>:<body>">`.
 #[derive(Clone, Copy)]
 pub(crate) enum Channel {
     Payments,
+    Second,
     Carrier,
 }
 
@@ -49,13 +55,22 @@ impl Channel {
     fn header(self) -> &'static str {
         match self {
             Channel::Payments => "Stripe-Signature",
+            Channel::Second => "HmacSignature",
             Channel::Carrier => "X-Carrier-Signature",
+        }
+    }
+
+    fn sign(self, secret: &str, at: i64, body: &str) -> String {
+        match self {
+            Channel::Payments | Channel::Carrier => format!("t={at},v1={}", digest(secret, &format!("{at}.{body}"))),
+            Channel::Second => format!("{at}:{}", digest(secret, &format!("{at}:{body}"))),
         }
     }
 
     fn target(self, endpoint: &WebhookEndpoint) -> (&str, &str) {
         match self {
             Channel::Payments => (&endpoint.payments_url, &endpoint.payments_secret),
+            Channel::Second => (&endpoint.second_url, &endpoint.second_secret),
             Channel::Carrier => (&endpoint.carrier_url, &endpoint.carrier_secret),
         }
     }
@@ -136,7 +151,7 @@ impl Webhooks {
             return false;
         };
         let _permit = self.posting.acquire().await.expect("the semaphore is never closed");
-        let signature = signature(&secret, Timestamp::now().as_second(), body);
+        let signature = channel.sign(&secret, Timestamp::now().as_second(), body);
         let sent = self
             .client
             .post(url)
@@ -155,12 +170,11 @@ impl Webhooks {
     }
 }
 
-/// `t=<unix>,v1=<hex hmac-sha256(secret, "<t>.<body>")>`, as Stripe signs.
-fn signature(secret: &str, at: i64, body: &str) -> String {
+/// HMAC-SHA256 in hexadecimal digits.
+fn digest(secret: &str, text: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any size");
-    mac.update(format!("{at}.").as_bytes());
-    mac.update(body.as_bytes());
-    format!("t={at},v1={}", hex::encode(mac.finalize().into_bytes()))
+    mac.update(text.as_bytes());
+    hex::encode(mac.finalize().into_bytes())
 }
 
 /// Doubling from 100 ms to 5 s, with up to a quarter of jitter.

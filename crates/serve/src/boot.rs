@@ -45,6 +45,8 @@ pub struct Settings {
     pub payments_fallback_url: String,
     /// Secret API key at the payment provider.
     pub payments_key: SecretString,
+    /// Secret API key at the one that is asked while the first is away; neither sees the other's.
+    pub payments_fallback_key: SecretString,
     /// URL of the warehouse system's SOAP endpoint.
     pub wms_url: String,
     /// Base URL of the carrier.
@@ -79,6 +81,7 @@ impl Settings {
             payments_url: nowhere.clone(),
             payments_fallback_url: String::new(),
             payments_key: random_secret(),
+            payments_fallback_key: random_secret(),
             wms_url: nowhere.clone(),
             carrier_url: nowhere,
             carrier_key: random_secret(),

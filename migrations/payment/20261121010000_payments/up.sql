@@ -16,6 +16,8 @@ CREATE TABLE payments (
   voided             bigint      NOT NULL DEFAULT 0 CHECK (voided >= 0),
   refunded           bigint      NOT NULL DEFAULT 0 CHECK (refunded >= 0),
   refunded_own       bigint      NOT NULL DEFAULT 0 CHECK (refunded_own >= 0),
+  -- Refunds of ours that came back from the bank: the provider's older counts still hold them.
+  refund_returned    bigint      NOT NULL DEFAULT 0 CHECK (refund_returned >= 0),
   closed             boolean     NOT NULL DEFAULT false,
   void_requested     boolean     NOT NULL DEFAULT false,
   unknown            boolean     NOT NULL DEFAULT false,
@@ -111,6 +113,9 @@ BEGIN
   ELSIF n.disputes <> o.disputes THEN
     o_action := 'DISPUTE_CHANGED';
     o_amount := abs(n.disputed - o.disputed);
+  ELSIF n.refund_returned > o.refund_returned THEN
+    o_action := 'REFUND_RETURNED';
+    o_amount := n.refund_returned - o.refund_returned;
   ELSIF n.refunded > o.refunded THEN
     o_action := 'REFUNDED';
     o_amount := n.refunded - o.refunded;
@@ -143,6 +148,9 @@ BEGIN
   ELSIF n.voided > o.voided THEN
     o_action := 'VOIDED';
     o_amount := n.voided - o.voided;
+  ELSIF n.provider <> o.provider THEN
+    o_action := 'PROVIDER_SWITCHED';
+    o_amount := n.amount;
   ELSIF n.void_requested AND NOT o.void_requested THEN
     o_action := 'VOID_REQUESTED';
   ELSIF n.state <> o.state THEN
@@ -152,7 +160,8 @@ BEGIN
   END IF;
 END $$;
 
--- Once a statement, which may write many payments. `app.meta` says who did it: of all of them, or by payment in `of`. Of
+-- Once a statement, which may write many payments. `app.meta` says who did it: of all of them, or by payment in `of`; and
+-- what the row cannot tell, such as a refused capture: `action` and `amount`, heard where the change has no amount. Of
 -- whoever writes, with whatever search path. Before and after are joined by a hash: row by row they would be compared each
 -- with each, over 45 columns. What is called for each row is a loop that costs by decree, which must not start the JIT.
 CREATE FUNCTION payment_audit() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT
@@ -171,8 +180,10 @@ BEGIN
   ELSE
     INSERT INTO payment_log (tenant_id, payment_id, seq, action, actor_kind, actor_id, correlation_id, amount, currency,
         before, after, note)
-      SELECT n.tenant_id, n.payment_id, n.revision, c.o_action, coalesce(w.who->>'actor_kind', 'system'),
-        coalesce(w.who->>'actor_id', ''), coalesce(w.who->>'correlation_id', ''), c.o_amount, n.currency,
+      SELECT n.tenant_id, n.payment_id, n.revision,
+        CASE WHEN c.o_amount IS NULL THEN coalesce(w.who->>'action', c.o_action) ELSE c.o_action END,
+        coalesce(w.who->>'actor_kind', 'system'), coalesce(w.who->>'actor_id', ''),
+        coalesce(w.who->>'correlation_id', ''), coalesce(c.o_amount, (w.who->>'amount')::bigint), n.currency,
         payment_figures(o), payment_figures(n), coalesce(w.who->>'note', '')
       FROM stale o JOIN fresh n ON n.tenant_id = o.tenant_id AND n.payment_id = o.payment_id AND n.revision <> o.revision
       CROSS JOIN LATERAL payment_change(o, n) AS c
@@ -203,6 +214,8 @@ CREATE TABLE captures (
   tenant_id   uuid        NOT NULL,
   shipment_id uuid        NOT NULL,
   payment_id  uuid        NOT NULL,
+  -- Whose hold it takes from; refused under one it may be tried again under a later.
+  attempt     smallint    NOT NULL,
   amount      bigint      NOT NULL CHECK (amount > 0),
   final       boolean     NOT NULL,
   state       text        NOT NULL DEFAULT 'PENDING' CHECK (state IN ('PENDING', 'SUCCEEDED', 'FAILED')),
@@ -399,6 +412,9 @@ BEGIN
     UPDATE refunds SET state = p_doc #>> '{refund,state}', code = p_doc #>> '{refund,code}',
         provider_reference = p_doc #>> '{refund,provider_reference}'
       WHERE tenant_id = p_tenant AND refund_id = (p_doc #>> '{refund,id}')::uuid AND state = 'PENDING';
+  ELSIF p_doc ? 'returned' THEN
+    UPDATE refunds SET state = p_doc #>> '{returned,state}', code = p_doc #>> '{returned,code}'
+      WHERE tenant_id = p_tenant AND refund_id = (p_doc #>> '{returned,id}')::uuid AND state = 'SUCCEEDED';
   ELSE
     UPDATE increments SET state = p_doc #>> '{increment,state}', code = p_doc #>> '{increment,code}'
       WHERE tenant_id = p_tenant AND increment_id = (p_doc #>> '{increment,id}')::uuid AND state = 'PENDING';
@@ -429,7 +445,8 @@ BEGIN
         provider_reference = d.provider_reference, avs_result = d.avs_result, cvv_result = d.cvv_result,
         pending = p.pending - e.ended,
         authorized_at = CASE WHEN d.authorized > 0 THEN coalesce(p.authorized_at, now()) END,
-        manual = d.manual, stray = d.stray, hold = d.hold, refund_pending = d.refund_pending, disputes = d.disputes, disputed = d.disputed,
+        manual = d.manual, stray = d.stray, hold = d.hold, refund_pending = d.refund_pending,
+        refund_returned = d.refund_returned, disputes = d.disputes, disputed = d.disputed,
         -- Its end is announced a day before (PAY-02).
         hold_at = CASE WHEN d.authorized > d.captured AND NOT d.closed AND d.hold < 2
           THEN coalesce(p.authorized_at, now()) + interval '1 day' * (6 + d.hold) END,
@@ -440,12 +457,12 @@ BEGIN
       CROSS JOIN LATERAL jsonb_to_record(i.doc) AS d(state text, authorized bigint, captured bigint, voided bigint, refunded bigint,
         refunded_own bigint, closed boolean, void_requested boolean, unknown boolean, decline_reason text, action_url text,
         provider_reference text, avs_result text, cvv_result text, unresolved boolean, manual boolean, hold smallint,
-        refund_pending bigint, disputes jsonb, disputed bigint, stray text)
+        refund_pending bigint, refund_returned bigint, disputes jsonb, disputed bigint, stray text)
       WHERE p.tenant_id = p_tenant AND p.payment_id = i.payment AND p.revision = i.revision AND NOT i.payment = ANY (refused)
       RETURNING p.*
   ) SELECT coalesce(array_agg(ROW(done.*)::payments), '{}') INTO changed FROM done;
   PERFORM entry_settle(p_tenant, i.payment, i.doc) FROM unnest(changed) AS c JOIN unnest(p_items) AS i ON i.payment = c.payment_id
-    WHERE i.doc ?| ARRAY['capture', 'refund', 'increment'];
+    WHERE i.doc ?| ARRAY['capture', 'refund', 'returned', 'increment'];
   IF NOT events_append(p_tenant, ARRAY(
       SELECT ROW(i.payment, c.version - cardinality(i.types) + k, i.types[k], i.topics[k], i.payloads[k], i.meta)::happened
       FROM unnest(changed) AS c JOIN unnest(p_items) AS i ON i.payment = c.payment_id
@@ -464,7 +481,7 @@ DECLARE
   answers jsonb;
 BEGIN
   SELECT coalesce(jsonb_object_agg(c.payment_id, jsonb_build_object('revision', c.revision, 'checks', c.checks,
-      'authorized_at', c.authorized_at)), '{}') INTO answers FROM unnest(payments_change(p_tenant, ARRAY(
+      'pending', c.pending, 'authorized_at', c.authorized_at)), '{}') INTO answers FROM unnest(payments_change(p_tenant, ARRAY(
     SELECT ROW(i.payment, i.revision, i.doc, i.types, i.topics, ARRAY(SELECT decode(p, 'base64') FROM unnest(i.payloads) AS p), i.meta)::settling
     FROM ROWS FROM (jsonb_to_recordset(p_items) AS (payment uuid, revision int, doc jsonb, types text[], topics text[], payloads text[],
       meta jsonb)) WITH ORDINALITY AS i (payment, revision, doc, types, topics, payloads, meta, n) WHERE turns[i.n] = 1))) AS c;
@@ -509,13 +526,15 @@ DECLARE
   busy boolean;
   verdict text;
 BEGIN
-  PERFORM set_config('app.tenant', p_tenant::text, true), set_config('app.meta', p_meta::text, true);
+  PERFORM set_config('app.tenant', p_tenant::text, true),
+    set_config('app.meta', (p_meta || jsonb_build_object('amount', p_amount))::text, true);
   SELECT * INTO v FROM payments WHERE tenant_id = p_tenant AND payment_id = payment_of(p_tenant, p_order) FOR UPDATE;
   IF NOT FOUND THEN
     RETURN jsonb_build_object('verdict', 'NONE');
   END IF;
   SELECT * INTO c FROM captures WHERE tenant_id = p_tenant AND shipment_id = p_shipment;
-  IF FOUND THEN
+  -- What was refused under another hold is asked of the present one.
+  IF FOUND AND NOT (c.state = 'FAILED' AND (c.payment_id, c.attempt) <> (v.payment_id, v.attempt)) THEN
     RETURN jsonb_build_object('verdict', 'SEEN', 'payment', to_jsonb(v), 'entry', to_jsonb(c));
   END IF;
   SELECT greatest(coalesce(sum(amount), 0), v.captured), coalesce(bool_or(state = 'PENDING' AND (final OR p_final)), false)
@@ -531,8 +550,12 @@ BEGIN
     WHEN p_amount > v.authorized - taken THEN 'EXCEEDS'
     ELSE 'BEGUN' END;
   IF verdict = 'BEGUN' THEN
-    INSERT INTO captures (tenant_id, shipment_id, payment_id, amount, final)
-      VALUES (p_tenant, p_shipment, v.payment_id, p_amount, p_final) RETURNING * INTO c;
+    INSERT INTO captures (tenant_id, shipment_id, payment_id, attempt, amount, final)
+      VALUES (p_tenant, p_shipment, v.payment_id, v.attempt, p_amount, p_final)
+      ON CONFLICT (tenant_id, shipment_id) DO UPDATE SET payment_id = excluded.payment_id, attempt = excluded.attempt,
+        amount = excluded.amount, final = excluded.final, state = 'PENDING', code = NULL
+        WHERE captures.state = 'FAILED'
+      RETURNING * INTO STRICT c;
     UPDATE payments SET pending = pending + 1, revision = revision + 1, check_at = coalesce(check_at, now() + interval '30 s')
       WHERE tenant_id = p_tenant AND payment_id = v.payment_id RETURNING * INTO v;
   END IF;
@@ -587,7 +610,8 @@ DECLARE
   i increments%ROWTYPE;
   verdict text;
 BEGIN
-  PERFORM set_config('app.tenant', p_tenant::text, true), set_config('app.meta', p_meta::text, true);
+  PERFORM set_config('app.tenant', p_tenant::text, true), set_config('app.meta',
+    (p_meta || jsonb_build_object('action', 'INCREMENT_REQUESTED', 'amount', p_amount))::text, true);
   SELECT * INTO v FROM payments WHERE tenant_id = p_tenant AND payment_id = payment_of(p_tenant, p_order) FOR UPDATE;
   IF NOT FOUND THEN
     RETURN jsonb_build_object('verdict', 'NONE');
@@ -614,7 +638,8 @@ BEGIN
   RETURN jsonb_build_object('verdict', verdict, 'payment', to_jsonb(v), 'entry', to_jsonb(i));
 END $$;
 
--- Begins the next attempt of a payment that holds and took nothing; NULL when the row moved on.
+-- Begins the next attempt of a payment that holds and took nothing, over all that was held before; NULL when the row moved
+-- on, or something of the present attempt has not ended.
 CREATE FUNCTION payment_reauthorize(p_tenant uuid, p_payment uuid, p_revision int, p_provider text, p_instrument bytea,
                                     p_type text, p_topic text, p_payload bytea, p_meta jsonb) RETURNS jsonb
 LANGUAGE plpgsql AS $$
@@ -626,10 +651,11 @@ BEGIN
       old_references = CASE WHEN p.provider_reference IS NULL THEN p.old_references
                             ELSE p.old_references || p.provider_reference END,
       provider_reference = NULL, authorized = 0, voided = 0, closed = false, hold = 0, hold_at = NULL, unknown = false,
-      decline_reason = NULL, action_url = NULL, authorized_at = NULL, ceiling = p.amount, checks = 0,
+      decline_reason = NULL, action_url = NULL, authorized_at = NULL, checks = 0,
+      amount = greatest(p.amount, p.authorized), ceiling = greatest(p.amount, p.authorized),
       check_at = now() + interval '30 s', version = p.version + 1, revision = p.revision + 1
     WHERE tenant_id = p_tenant AND payment_id = p_payment AND revision = p_revision AND captured = 0 AND pending = 0
-      AND NOT void_requested AND NOT manual RETURNING * INTO v;
+      AND stray IS NULL AND NOT void_requested AND NOT manual RETURNING * INTO v;
   IF NOT FOUND THEN
     RETURN NULL;
   END IF;

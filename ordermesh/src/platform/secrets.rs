@@ -18,6 +18,8 @@ pub struct Secrets {
     pub webhooks: SecretString,
     /// API key at the payment provider.
     pub payments: SecretString,
+    /// API key at the payment provider that is asked while the first is away.
+    pub payments_fallback: SecretString,
     /// API key at the carrier.
     pub carrier: SecretString,
     /// Master keys of sealed columns, the one to wrap with first.
@@ -34,6 +36,7 @@ impl Secrets {
             pages: random(""),
             webhooks: random(""),
             payments: random("sk_sim_"),
+            payments_fallback: random("AQE_sim_"),
             carrier: random(""),
             masters: random(""),
         }
@@ -54,6 +57,7 @@ impl Secrets {
             pages: text("pages.key", &random)?,
             webhooks: text("webhooks.key", &random)?,
             payments: text("payments.key", &|| format!("sk_sim_{}", random()))?,
+            payments_fallback: text("payments_fallback.key", &|| format!("AQE_sim_{}", random()))?,
             carrier: text("carrier.key", &random)?,
             masters: text("masters.key", &random)?,
         })

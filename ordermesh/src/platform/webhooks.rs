@@ -76,6 +76,8 @@ fn endpoint(tenant: TenantId, base: &str, settings: &Settings) -> WebhookEndpoin
         tenant: tenant.to_string(),
         payments_url: format!("{base}/payments/stripe/{tenant}"),
         payments_secret: secret("payments"),
+        second_url: format!("{base}/payments/adyen/{tenant}"),
+        second_secret: secret("payments.second"),
         carrier_url: format!("{base}/carriers/fedex/{tenant}"),
         carrier_secret: secret("carriers"),
     }

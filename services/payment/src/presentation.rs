@@ -2,6 +2,6 @@
 
 mod grpc;
 mod reconciliation;
-mod wire;
+pub(crate) mod wire;
 
 pub use grpc::Grpc;

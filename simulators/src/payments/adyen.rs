@@ -11,10 +11,12 @@ use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::books::{Books, Change};
+use super::intent::Intent;
 use super::reply::Reply;
 use super::request::Request;
 use super::{Action, Arrived, LARGEST_BODY};
@@ -126,7 +128,7 @@ async fn search(State(sim): State<Arc<Second>>, Query(search): Query<Search>, ar
 /// The request in the words of the books.
 fn read(arrived: &Arrived) -> Result<Request, Reply> {
     let header = |name: &str| arrived.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let key = header("x-api-key").filter(|key| key.starts_with("sk_"));
+    let key = header("x-api-key").filter(|key| key.starts_with("AQE"));
     let api_key = key.ok_or_else(|| error(StatusCode::UNAUTHORIZED, "unauthorized"))?;
     let body: Value = if arrived.body.is_empty() {
         Value::Null
@@ -148,6 +150,9 @@ fn read(arrived: &Arrived) -> Result<Request, Reply> {
     }
     put("payment_method", &body["paymentMethod"]["storedPaymentMethodId"]);
     put("confirm", &json!("true"));
+    // Every hold of this provider may be taken in parts and raised.
+    put("payment_method_options[card][request_multicapture]", &json!("if_available"));
+    put("payment_method_options[card][request_incremental_authorization]", &json!("if_available"));
     let manual = body["additionalData"]["manualCapture"] == "true";
     put("capture_method", &json!(if manual { "manual" } else { "automatic" }));
     if body["authenticationData"]["attemptAuthentication"] == "always" {
@@ -158,6 +163,9 @@ fn read(arrived: &Arrived) -> Result<Request, Reply> {
     }
     let payment = arrived_id(&body);
     put("payment_intent", &payment);
+    if !payment.is_null() {
+        put("metadata[refund]", &body["reference"]);
+    }
     for (name, value) in body["metadata"].as_object().into_iter().flatten() {
         put(&format!("metadata[{name}]"), value);
     }
@@ -203,18 +211,52 @@ fn payment(intent: &Value) -> Value {
         _ => "Refused",
     };
     let currency = intent["currency"].as_str().unwrap_or_default().to_ascii_uppercase();
+    let checks = &intent["latest_charge"]["payment_method_details"]["card"]["checks"];
+    let said = |name: &str, pass: &'static str, fail: &'static str| match checks[name].as_str() {
+        Some("pass") => Some(pass),
+        Some(_) => Some(fail),
+        None => None,
+    };
+    let avs =
+        said("address_line1_check", "7 Both postal code and address match", "2 Neither postal code nor address match");
+    let cvc = said("cvc_check", "1 Matches", "2 Doesn't match");
     json!({
         "pspReference": intent["id"],
         "resultCode": code,
         "merchantReference": intent["metadata"]["payment"],
         "amount": {"value": intent["amount"], "currency": currency},
         "capturedValue": intent["amount_received"],
-        "refundedValue": intent["amount_refunded"],
+        "refundedValue": intent["latest_charge"]["amount_refunded"].as_i64().unwrap_or(0),
         "refusalReason": intent["last_payment_error"]["decline_code"],
         "action": {"url": intent["next_action"]["redirect_to_url"]["url"]},
+        "additionalData": {"avsResult": avs, "cvcResult": cvc},
         "metadata": intent["metadata"],
         "createdAt": intent["created"],
     })
+}
+
+/// A notification: what happened, and the payment as it stands then.
+pub(super) fn event(id: &str, kind: &str, intent: &Intent, object: &Value) -> Value {
+    let code = match kind {
+        "payment_intent.succeeded" => "CAPTURE",
+        "payment_intent.canceled" => "CANCELLATION",
+        "charge.refunded" | "refund.updated" => "REFUND",
+        "refund.failed" => "REFUND_FAILED",
+        "charge.dispute.created" | "charge.dispute.closed" => "CHARGEBACK",
+        _ => "AUTHORISATION",
+    };
+    let mut item = json!({
+        "pspReference": id,
+        "eventCode": code,
+        "eventDate": Timestamp::now().to_string(),
+        "payment": payment(&intent.json()),
+    });
+    if object["object"] == "refund" {
+        let (reference, status) = (&object["metadata"]["refund"], &object["status"]);
+        item["refund"] = json!({"pspReference": object["id"], "reference": reference, "status": status,
+            "reason": object["failure_reason"]});
+    }
+    json!({"live": "false", "notificationItems": [{"NotificationRequestItem": item}]})
 }
 
 fn error(status: StatusCode, code: &str) -> Reply {

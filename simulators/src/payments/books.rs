@@ -9,7 +9,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::adyen;
+use super::expand::shown;
 use super::intent::{Intent, Status};
+use super::refunds::Refund;
 use super::refusal::Refusal;
 use super::reply::Reply;
 use super::request::{Request, search_clauses};
@@ -29,6 +32,8 @@ pub(super) struct Books {
     by_metadata: HashMap<(&'static str, String), Vec<String>>,
     answers: HashMap<(String, String), Answer>,
     flaky: HashMap<String, u32>,
+    /// In the order they were made.
+    pub(super) refunds: Vec<Refund>,
     /// What ids of intents begin with; empty means Stripe's.
     prefix: &'static str,
 }
@@ -89,16 +94,7 @@ impl Books {
             "payment_intent": intent.id,
             "status": status,
         });
-        if let Some(tenant) = intent.metadata.get("tenant") {
-            let event = json!({
-                "id": new_id("evt"),
-                "object": "event",
-                "type": kind,
-                "created": Timestamp::now().as_second(),
-                "data": {"object": object},
-            });
-            control.notify(Channel::Payments, tenant, event.to_string());
-        }
+        tell(control, kind, intent, object.clone());
         Ok(object)
     }
 
@@ -155,12 +151,13 @@ impl Change<'_> {
     pub(super) fn create(&mut self, _: &str) -> Result<Value, Refusal> {
         let mut intent = self.new_intent()?;
         match intent.payment_method.as_str() {
-            "pm_sim_visa" | "pm_sim_avs_fail" | "pm_sim_cvc_fail" => {}
+            "pm_sim_visa" | "pm_sim_avs_fail" | "pm_sim_cvc_fail" | "pm_sim_refund_pending" => {}
             "pm_sim_timeout_then_success" => *self.hold = SLOW_ANSWER,
             "pm_sim_flaky" => self.fail_at_first()?,
             "pm_sim_3ds_required" => intent.status = Status::RequiresAction,
             "pm_sim_declined" => intent.decline("generic_decline"),
             "pm_sim_insufficient_funds" => intent.decline("insufficient_funds"),
+            "pm_sim_stolen_card" => intent.decline("stolen_card"),
             unknown => return Err(Refusal::NoSuchPaymentMethod(unknown.to_owned())),
         }
         let wished = self.request.text("payment_method_options[card][request_three_d_secure]");
@@ -222,23 +219,6 @@ impl Change<'_> {
         Ok(intent.json())
     }
 
-    pub(super) fn refund(&mut self, _: &str) -> Result<Value, Refusal> {
-        let amount = self.request.number("amount")?;
-        let intent = self.books.intent_mut(self.request.text("payment_intent")?)?;
-        let amount = intent.refund(amount)?;
-        let key = self.request.idempotency_key.as_deref();
-        record(self.control, "refund", intent, amount, key);
-        notify(self.control, "charge.refunded", intent);
-        Ok(json!({
-            "id": new_id("re"),
-            "object": "refund",
-            "amount": amount,
-            "currency": intent.currency,
-            "status": "succeeded",
-            "payment_intent": intent.id,
-        }))
-    }
-
     fn key(&self) -> Option<&str> {
         self.request.idempotency_key.as_deref()
     }
@@ -262,6 +242,7 @@ impl Change<'_> {
             Ok("automatic" | "automatic_async") | Err(_) => false,
             Ok(_) => return Err(Refusal::Invalid("capture_method")),
         };
+        let wishes = |what| request.text(what).is_ok_and(|wish| wish == "if_available");
         Ok(Intent {
             id: new_id(if self.books.prefix.is_empty() { "pi" } else { self.books.prefix }),
             amount,
@@ -271,11 +252,14 @@ impl Change<'_> {
             currency: currency.to_owned(),
             payment_method: request.text("payment_method")?.to_owned(),
             manual_capture,
+            multicapture: wishes("payment_method_options[card][request_multicapture]"),
+            incremental: wishes("payment_method_options[card][request_incremental_authorization]"),
             metadata: request.metadata(),
             status: Status::RequiresPaymentMethod,
             charge: None,
             decline_code: None,
             created: Timestamp::now().as_second(),
+            second: !self.books.prefix.is_empty(),
         })
     }
 
@@ -311,7 +295,7 @@ impl Books {
         Ok(intent.json())
     }
 
-    fn intent_mut(&mut self, id: &str) -> Result<&mut Intent, Refusal> {
+    pub(super) fn intent_mut(&mut self, id: &str) -> Result<&mut Intent, Refusal> {
         self.intents.get_mut(id).ok_or_else(|| Refusal::NoSuchIntent(id.to_owned()))
     }
 
@@ -336,7 +320,7 @@ fn authorize(intent: &mut Intent, control: &Arc<Control>, key: Option<&str>) {
     }
 }
 
-fn record(control: &Control, op: &str, intent: &Intent, amount: i64, key: Option<&str>) {
+pub(super) fn record(control: &Control, op: &str, intent: &Intent, amount: i64, key: Option<&str>) {
     control.record(json!({
         "op": op,
         "id": intent.id,
@@ -348,19 +332,28 @@ fn record(control: &Control, op: &str, intent: &Intent, amount: i64, key: Option
 }
 
 fn notify(control: &Arc<Control>, kind: &str, intent: &Intent) {
+    tell(control, kind, intent, shown(intent.json(), false));
+}
+
+/// Sends an event about an object of an intent to the tenant that its metadata name.
+pub(super) fn tell(control: &Arc<Control>, kind: &str, intent: &Intent, object: Value) {
     let Some(tenant) = intent.metadata.get("tenant") else {
         return;
     };
+    if intent.second {
+        let event = adyen::event(&new_id("ntf"), kind, intent, &object);
+        return control.notify(Channel::Second, tenant, event.to_string());
+    }
     let event = json!({
         "id": new_id("evt"),
         "object": "event",
         "type": kind,
         "created": Timestamp::now().as_second(),
-        "data": {"object": intent.json()},
+        "data": {"object": object},
     });
     control.notify(Channel::Payments, tenant, event.to_string());
 }
 
-fn new_id(prefix: &str) -> String {
+pub(super) fn new_id(prefix: &str) -> String {
     format!("{prefix}_{}", Uuid::now_v7().simple())
 }

@@ -41,11 +41,17 @@ pub(super) struct Intent {
     pub(super) currency: String,
     pub(super) payment_method: String,
     pub(super) manual_capture: bool,
+    /// Captures before the final one were asked for.
+    pub(super) multicapture: bool,
+    /// Raising the hold was asked for.
+    pub(super) incremental: bool,
     pub(super) metadata: BTreeMap<String, String>,
     pub(super) status: Status,
     pub(super) charge: Option<String>,
     pub(super) decline_code: Option<&'static str>,
     pub(super) created: i64,
+    /// It is in the second provider's books.
+    pub(super) second: bool,
 }
 
 impl Intent {
@@ -72,6 +78,9 @@ impl Intent {
         if self.status != Status::RequiresCapture {
             return Err(self.unexpected("incremented"));
         }
+        if !self.incremental {
+            return Err(Refusal::NotAskedFor("request_incremental_authorization"));
+        }
         let more = target - self.amount;
         if more <= 0 {
             return Err(Refusal::Invalid("amount"));
@@ -85,6 +94,9 @@ impl Intent {
     pub(super) fn capture(&mut self, amount: Option<i64>, final_capture: bool) -> Result<i64, Refusal> {
         if self.status != Status::RequiresCapture {
             return Err(self.unexpected("captured"));
+        }
+        if !final_capture && !self.multicapture {
+            return Err(Refusal::NotAskedFor("request_multicapture"));
         }
         let amount = amount.unwrap_or(self.capturable);
         // Zero with final_capture releases what is left without taking anything.
@@ -133,16 +145,26 @@ impl Intent {
     }
 
     /// The charge with what the bank said of address and security code.
-    fn charge_json(&self) -> Option<Value> {
+    pub(super) fn charge_json(&self) -> Option<Value> {
         let said = |wrong: &str| if self.payment_method == wrong { "fail" } else { "pass" };
         let (avs, cvc) = (said("pm_sim_avs_fail"), said("pm_sim_cvc_fail"));
         let checks = json!({"address_line1_check": avs, "address_postal_code_check": avs, "cvc_check": cvc});
         self.charge.as_ref().map(|id| {
-            json!({"id": id, "object": "charge", "payment_method_details": {"type": "card", "card": {"checks": checks}}})
+            json!({
+                "id": id,
+                "object": "charge",
+                "amount": self.amount,
+                "amount_captured": self.received,
+                "amount_refunded": self.refunded,
+                "currency": self.currency,
+                "payment_intent": self.id,
+                "payment_method_details": {"type": "card", "card": {"checks": checks}},
+                "metadata": self.metadata,
+            })
         })
     }
 
-    /// The intent as Stripe shows it with its charge expanded, with `amount_refunded` added.
+    /// The intent as Stripe shows it with its charge whole.
     pub(super) fn json(&self) -> Value {
         let next_action = (self.status == Status::RequiresAction).then(|| {
             let url = format!("https://hooks.sim.invalid/3d_secure/{}", self.id);
@@ -156,7 +178,6 @@ impl Intent {
             "amount": self.amount,
             "amount_capturable": self.capturable,
             "amount_received": self.received,
-            "amount_refunded": self.refunded,
             "currency": self.currency,
             "status": self.status.as_str(),
             "capture_method": if self.manual_capture { "manual" } else { "automatic" },

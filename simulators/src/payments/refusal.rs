@@ -14,6 +14,8 @@ pub(super) enum Refusal {
     Declined { decline_code: &'static str, intent: Value },
     #[error("This PaymentIntent could not be {verb} because it has a status of {status}.")]
     UnexpectedState { verb: &'static str, status: &'static str, intent: Value },
+    #[error("This PaymentIntent was not made with {0}.")]
+    NotAskedFor(&'static str),
     #[error("The amount is larger than what is left.")]
     AmountTooLarge,
     #[error("The charge has already been refunded.")]
@@ -69,6 +71,7 @@ impl Refusal {
             Refusal::Unauthorized => (StatusCode::UNAUTHORIZED, REQUEST, None),
             Refusal::Declined { .. } => (StatusCode::PAYMENT_REQUIRED, "card_error", Some("card_declined")),
             Refusal::UnexpectedState { .. } => (BAD, REQUEST, Some("payment_intent_unexpected_state")),
+            Refusal::NotAskedFor(_) => (BAD, REQUEST, None),
             Refusal::AmountTooLarge => (BAD, REQUEST, Some("amount_too_large")),
             Refusal::AlreadyRefunded => (BAD, REQUEST, Some("charge_already_refunded")),
             Refusal::NoSuchIntent(_) => (StatusCode::NOT_FOUND, REQUEST, Some("resource_missing")),

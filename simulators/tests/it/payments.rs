@@ -33,6 +33,8 @@ impl Stripe {
             ("payment_method", method),
             ("capture_method", "manual"),
             ("confirm", "true"),
+            ("payment_method_options[card][request_multicapture]", "if_available"),
+            ("payment_method_options[card][request_incremental_authorization]", "if_available"),
             ("metadata[tenant]", TENANT),
             ("metadata[payment]", "pay_1"),
         ];
@@ -316,4 +318,73 @@ async fn a_reset_forgets_intents_answers_and_counters() {
     assert_eq!(desk.get("ledger").await, json!([]));
     let calls = desk.get("calls").await;
     assert_eq!(calls, json!({"payment_intents.search": 1}));
+}
+
+#[tokio::test]
+async fn a_charge_is_shown_whole_only_where_it_is_asked_for() {
+    let sims = start(0.0).await;
+    let stripe = Stripe::new(sims.payments);
+    let id = stripe.authorized().await;
+    stripe.capture(&id, "c", "600", "true").await;
+    stripe.refund(&id, "r", "200").await;
+    let show = async |path: &str| {
+        let request = stripe.client.get(format!("{}/{path}", stripe.base)).bearer_auth("sk_test");
+        body(request.send().await.unwrap()).await
+    };
+    let (plain, whole) = (format!("payment_intents/{id}"), format!("payment_intents/{id}?expand[]=latest_charge"));
+    assert!(show(&plain).await["latest_charge"].is_string());
+    assert_eq!(show(&whole).await["latest_charge"]["amount_refunded"], 200);
+    assert_eq!(show(&whole).await["amount_refunded"], Value::Null, "Stripe says it on the charge alone");
+    let period = "payment_intents?created[gte]=0&created[lt]=9999999999";
+    assert!(show(period).await["data"][0]["latest_charge"].is_string());
+    let listed = show(&format!("{period}&expand[]=data.latest_charge")).await;
+    assert_eq!(listed["data"][0]["latest_charge"]["amount_captured"], 600);
+    let refused = body(stripe.cancel(&id).await).await;
+    assert!(refused["error"]["payment_intent"]["latest_charge"].is_string());
+}
+
+#[tokio::test]
+async fn parts_and_increments_must_be_asked_for_when_the_intent_is_made() {
+    let sims = start(0.0).await;
+    let stripe = Stripe::new(sims.payments);
+    let form = [
+        ("amount", "1000"),
+        ("currency", "usd"),
+        ("payment_method", "pm_sim_visa"),
+        ("capture_method", "manual"),
+        ("confirm", "true"),
+    ];
+    let intent = body(stripe.post("payment_intents", "k", &form).send().await.unwrap()).await;
+    let id = intent["id"].as_str().unwrap();
+    assert_eq!(stripe.capture(id, "c1", "300", "false").await.status(), 400);
+    let path = format!("payment_intents/{id}/increment_authorization");
+    assert_eq!(stripe.post(&path, "i1", &[("amount", "1500")]).send().await.unwrap().status(), 400);
+    assert_eq!(stripe.capture(id, "c2", "300", "true").await.status(), 200);
+}
+
+#[tokio::test]
+async fn refunds_are_pending_at_a_slow_bank_and_fail_when_it_says_so() {
+    let sims = start(0.0).await;
+    let (stripe, desk) = (Stripe::new(sims.payments), Desk(sims.payments));
+    let slow = body(stripe.create("k", "pm_sim_refund_pending").send().await.unwrap()).await;
+    let id = slow["id"].as_str().unwrap();
+    stripe.capture(id, "c", "600", "true").await;
+    let refund = body(stripe.refund(id, "r", "200").await).await;
+    assert_eq!(refund["status"], "pending");
+    desk.post(&format!("refunds/{}", refund["id"].as_str().unwrap()), json!({"outcome": "fail"})).await;
+    let url = format!("{}/refunds?payment_intent={id}", stripe.base);
+    let listed = body(stripe.client.get(url).bearer_auth("sk_test").send().await.unwrap()).await;
+    assert_eq!((&listed["data"][0]["status"], &listed["data"][0]["id"]), (&json!("failed"), &refund["id"]));
+    assert_eq!(stripe.refund(id, "r2", "600").await.status(), 200, "the money is there again");
+    assert_eq!(desk.ops().await, ["authorize", "capture", "refund", "refund_failed", "refund"]);
+}
+
+#[tokio::test]
+async fn pay_12_the_second_provider_takes_no_key_of_the_first() {
+    let sims = start(0.0).await;
+    let url = format!("http://{}/adyen/v71/payments/psp_1", sims.payments);
+    for (key, status) in [("sk_test", 401), ("AQE_test", 404)] {
+        let answer = Client::new().get(&url).header("X-API-Key", key).send().await.unwrap();
+        assert_eq!(answer.status(), status, "{key}");
+    }
 }

@@ -60,6 +60,12 @@ pub async fn eventually<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
     }
 }
 
+/// HMAC-SHA256 in hexadecimal digits.
+pub fn digest(secret: &str, text: &str) -> String {
+    let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap().chain_update(text);
+    hex::encode(mac.finalize().into_bytes())
+}
+
 /// One webhook as it came in.
 #[derive(Clone)]
 pub struct Received {
@@ -111,6 +117,8 @@ impl Receiver {
             tenant: TENANT.into(),
             payments_url: url.clone(),
             payments_secret: "whsec_pay".into(),
+            second_url: url.clone(),
+            second_secret: "whsec_second".into(),
             carrier_url: url,
             carrier_secret: "whsec_car".into(),
         }

@@ -101,3 +101,24 @@ async fn a_shutdown_ends_waiting_events_and_held_back_answers() {
     tokio::time::timeout(limit, ended).await.unwrap();
     assert!(tokio::net::TcpStream::connect(payments).await.is_err());
 }
+
+#[tokio::test]
+async fn pay_10_the_second_provider_notifies_at_its_own_url_in_its_own_shape_and_signature() {
+    let receiver = Receiver::start(0).await;
+    let sims = start(0.0).await;
+    sims.set_webhooks(vec![receiver.endpoint()]);
+    let body = json!({"amount": {"value": 1000, "currency": "USD"},
+        "paymentMethod": {"storedPaymentMethodId": "pm_sim_visa"}, "additionalData": {"manualCapture": "true"},
+        "metadata": {"tenant": TENANT, "payment": "pay_1"}});
+    let url = format!("http://{}/adyen/v71/payments", sims.payments);
+    let asked = reqwest::Client::new().post(url).header("X-API-Key", "AQE_test").json(&body).send().await;
+    let payment: Value = asked.unwrap().json().await.unwrap();
+    let told = receiver.wait_for(1).await.remove(0);
+    let signature = told.headers["HmacSignature"].to_str().unwrap();
+    let (at, digest) = signature.split_once(':').unwrap();
+    assert_eq!(digest, crate::support::digest("whsec_second", &format!("{at}:{}", told.body)));
+    assert!(!told.headers.contains_key("Stripe-Signature"));
+    let item =
+        serde_json::from_str::<Value>(&told.body).unwrap()["notificationItems"][0]["NotificationRequestItem"].take();
+    assert_eq!((&item["eventCode"], &item["payment"]), (&json!("AUTHORISATION"), &payment));
+}

@@ -5,20 +5,30 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use hmac::{Hmac, KeyInit, Mac};
 use ids::PaymentId;
+use jiff::Timestamp;
 use money::{Currency, Money};
 use resilience::{Answer, HttpError, RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use sha2::Sha256;
 
-use super::gateway::{Authorization, Listed, Trouble};
+use super::gateway::{Authorization, Listed, ProviderEvent, Refunding, Report, Trouble};
 use super::line::Line;
-use crate::logic::state::{Phase, Snapshot};
+use crate::logic::state::{Check, Phase, RefundSeen, RefundState, Snapshot};
 
-/// Name of the provider in payments.
+/// Name of the provider in payments and webhook paths.
 pub const PROVIDER: &str = "adyen";
+
+/// How far the sender's clock may be off, seconds (rule I5).
+const WINDOW_S: u64 = 300;
+/// Longest signature that is looked at, bytes.
+const LONGEST_SIGNATURE: usize = 200;
+/// What it calls a payment that is not in its books.
+const NOT_THERE: &str = "no_such_payment";
 
 /// A client of the provider; clones share connections.
 #[derive(Debug, Clone)]
@@ -40,6 +50,8 @@ struct Paid {
     refusal_reason: Option<String>,
     action: Option<Action>,
     #[serde(default)]
+    additional_data: Additional,
+    #[serde(default)]
     metadata: BTreeMap<String, String>,
 }
 
@@ -47,6 +59,38 @@ struct Paid {
 struct Amount {
     value: i64,
     currency: String,
+}
+
+/// What the bank said of address and security code: a number, then words.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Additional {
+    avs_result: Option<String>,
+    cvc_result: Option<String>,
+}
+
+impl Additional {
+    /// Adyen's codes (docs.adyen.com/risk-management/avs-checks); one part that is wrong is wrong.
+    fn avs(&self) -> Option<Check> {
+        Some(match code(self.avs_result.as_deref()?) {
+            Some(7 | 9 | 12 | 14 | 15 | 19..=21 | 23..=25) => Check::Pass,
+            Some(1 | 2 | 6 | 10 | 13 | 16 | 17 | 26) => Check::Fail,
+            _ => Check::Unavailable,
+        })
+    }
+
+    /// Adyen's codes (docs.adyen.com/payment-methods/cards/cvc-cvv-checks); the rest say that nobody checked.
+    fn cvv(&self) -> Option<Check> {
+        Some(match code(self.cvc_result.as_deref()?) {
+            Some(1) => Check::Pass,
+            Some(2) => Check::Fail,
+            _ => Check::Unavailable,
+        })
+    }
+}
+
+fn code(result: &str) -> Option<u8> {
+    result.split_whitespace().next()?.parse().ok()
 }
 
 #[derive(Debug, Deserialize)]
@@ -65,6 +109,50 @@ struct Found {
 #[serde(rename_all = "camelCase")]
 struct Modified {
     psp_reference: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Notification {
+    /// JSON notifications have one.
+    notification_items: [Item; 1],
+}
+
+#[derive(Debug, Deserialize)]
+struct Item {
+    #[serde(rename = "NotificationRequestItem")]
+    item: Told,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Told {
+    /// Of the notification.
+    psp_reference: String,
+    event_code: String,
+    payment: Paid,
+    refund: Option<Refunded>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Refunded {
+    psp_reference: String,
+    /// Ours.
+    reference: Option<String>,
+    status: String,
+    reason: Option<String>,
+}
+
+impl Refunded {
+    fn seen(self) -> RefundSeen {
+        let state = match self.status.as_str() {
+            "succeeded" => RefundState::Succeeded,
+            "failed" => RefundState::Failed(self.reason.unwrap_or_else(|| "refund_failed".to_owned())),
+            _ => RefundState::Pending,
+        };
+        RefundSeen { reference: self.psp_reference, state }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -93,8 +181,8 @@ impl Paid {
             received: self.captured_value,
             refunded: self.refunded_value,
             decline_reason: self.refusal_reason,
-            avs: None,
-            cvv: None,
+            avs: self.additional_data.avs(),
+            cvv: self.additional_data.cvv(),
             action_url: self.action.and_then(|action| action.url),
         })
     }
@@ -142,7 +230,10 @@ impl Adyen {
     ) -> Result<Option<Snapshot>, Trouble> {
         if let Some(reference) = reference {
             let path = format!("/v71/payments/{reference}");
-            return snapshot(self.read("find", || self.line.http.get(&path)).await?).map(Some);
+            return match self.read("find", || self.line.http.get(&path)).await {
+                Err(Trouble::Refused { code, .. }) if code == NOT_THERE => Ok(None),
+                answer => snapshot(answer?).map(Some),
+            };
         }
         let query = [("reference", payment.to_string())];
         let found: Found = self.read("search", || self.line.http.get("/v71/payments").query(&query)).await?;
@@ -189,11 +280,12 @@ impl Adyen {
         snapshot(self.change("cancel", &path, key, &json!({"paymentPspReference": reference})).await?)
     }
 
-    pub(super) async fn refund(&self, reference: &str, part: Money, key: &str) -> Result<String, Trouble> {
-        let path = format!("/v71/payments/{reference}/refunds");
-        let body = json!({"amount": amount(part), "paymentPspReference": reference});
-        let modified: Modified = self.change("refund", &path, key, &body).await?;
-        Ok(modified.psp_reference)
+    pub(super) async fn refund(&self, ask: Refunding<'_>) -> Result<RefundSeen, Trouble> {
+        let path = format!("/v71/payments/{}/refunds", ask.reference);
+        let ours = ask.ours.map(|(.., refund)| refund.to_string());
+        let body = json!({"amount": amount(ask.amount), "paymentPspReference": ask.reference, "reference": ours});
+        let modified: Modified = self.change("refund", &path, ask.key, &body).await?;
+        Ok(RefundSeen { reference: modified.psp_reference, state: RefundState::Succeeded })
     }
 
     async fn change<T: DeserializeOwned>(
@@ -230,7 +322,9 @@ fn understand<T: DeserializeOwned>(op: &'static str, answer: &Answer) -> Result<
         });
     }
     match answer.json::<Failure>() {
-        Ok(Failure { error_code, payment }) if answer.status == StatusCode::UNPROCESSABLE_ENTITY => {
+        Ok(Failure { error_code, payment })
+            if answer.status == StatusCode::UNPROCESSABLE_ENTITY || error_code == NOT_THERE =>
+        {
             let intent = payment.and_then(Paid::snapshot).map(Box::new);
             Err(Trouble::Refused { code: error_code, intent })
         }
@@ -240,6 +334,35 @@ fn understand<T: DeserializeOwned>(op: &'static str, answer: &Answer) -> Result<
             Err(Trouble::Unknown)
         }
     }
+}
+
+/// Reads a notification of the provider: what happened, and the payment as it stands then.
+///
+/// # Errors
+/// When it is not one.
+pub fn read_event(body: &[u8]) -> Result<ProviderEvent, serde_json::Error> {
+    let Notification { notification_items: [Item { item }] } = serde_json::from_slice(body)?;
+    let named = |key: &str| item.payment.metadata.get(key).cloned().unwrap_or_default();
+    let (tenant, payment) = (named("tenant").parse().ok(), named("payment").parse().ok());
+    let refund = item.refund.and_then(|refund| Some((refund.reference.as_deref()?.parse().ok()?, refund.seen())));
+    let report = match refund {
+        Some((refund, seen)) => Report::Refund { refund, seen },
+        None => item.payment.snapshot().map_or(Report::Nothing, Report::Payment),
+    };
+    Ok(ProviderEvent { id: item.psp_reference, kind: item.event_code, tenant, payment, report })
+}
+
+/// Whether `header` (`<unix>:<hex of HMAC-SHA256>`) signs this time and body, now.
+pub fn genuine(secret: &SecretString, header: &str, body: &[u8], now: Timestamp) -> bool {
+    let Some((sent, signature)) = header.split_once(':').filter(|_| header.len() <= LONGEST_SIGNATURE) else {
+        return false;
+    };
+    let fresh = sent.parse::<i64>().is_ok_and(|at| now.as_second().abs_diff(at) <= WINDOW_S);
+    let key = secret.expose_secret().as_bytes();
+    let mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+    let mac = mac.chain_update(sent).chain_update(b":").chain_update(body);
+    // Compared in constant time.
+    fresh && hex::decode(signature).is_ok_and(|signature| mac.verify_slice(&signature).is_ok())
 }
 
 fn snapshot(paid: Paid) -> Result<Snapshot, Trouble> {

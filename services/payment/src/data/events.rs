@@ -5,7 +5,7 @@ use contract::common::v1::Money as WireMoney;
 use contract::payment::v1::{
     AuthorizationExpired, AuthorizationExpiring, AuthorizationIncremented, ChargebackClosed, ChargebackOpened,
     PaymentActionRequired, PaymentAuthorizationRequested, PaymentAuthorized, PaymentCaptured, PaymentDeclined,
-    PaymentMarkedPaid, PaymentVoided, RefundSucceeded,
+    PaymentMarkedPaid, PaymentVoided, RefundFailed, RefundSucceeded,
 };
 use ctx::Ctx;
 use eventlog::NewEvent;
@@ -58,6 +58,17 @@ pub(super) fn refunded(payment: &Payment, refund: &Refund) -> NewEvent {
         refund_id: refund.id().to_string(),
         amount: amount(payment, refund.amount),
         round: payment.round,
+    })
+}
+
+pub(super) fn refund_failed(payment: &Payment, refund: &Refund, code: &str) -> NewEvent {
+    event(&RefundFailed {
+        order_id: payment.order.to_string(),
+        payment_id: payment.id.to_string(),
+        refund_id: refund.id().to_string(),
+        amount: amount(payment, refund.amount),
+        round: payment.round,
+        reason: code.to_owned(),
     })
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fault::Fault;
-use ids::{OrderId, PaymentId, TenantId};
+use ids::{OrderId, PaymentId, RefundId, TenantId};
 use money::Money;
 use resilience::HttpError;
 use serve::Settings;
@@ -11,7 +11,7 @@ use serve::Settings;
 use super::adyen::Adyen;
 use super::store::Instrument;
 use super::stripe::Stripe;
-use crate::logic::state::{Dispute, Payment, Snapshot};
+use crate::logic::state::{Dispute, Payment, RefundSeen, Snapshot};
 
 /// The provider did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +59,19 @@ pub struct Authorization<'a> {
     pub challenge: bool,
 }
 
+/// Captured money that is to be given back.
+#[derive(Debug, Clone, Copy)]
+pub struct Refunding<'a> {
+    /// Provider's id of the payment.
+    pub reference: &'a str,
+    /// How much.
+    pub amount: Money,
+    /// Idempotency key.
+    pub key: &'a str,
+    /// By what it is found again; none for money of no payment of ours.
+    pub ours: Option<(TenantId, PaymentId, RefundId)>,
+}
+
 /// What a webhook says.
 #[derive(Debug)]
 pub struct ProviderEvent {
@@ -81,6 +94,13 @@ pub enum Report {
     Nothing,
     /// A payment as it stands.
     Payment(Snapshot),
+    /// A refund of ours as it stands.
+    Refund {
+        /// Which.
+        refund: RefundId,
+        /// What became of it.
+        seen: RefundSeen,
+    },
     /// A dispute.
     Dispute {
         /// Provider's id of it.
@@ -209,13 +229,25 @@ impl Provider {
         }
     }
 
-    /// Gives captured money back and returns the provider's id of that.
+    /// Gives captured money back: done, or under way for as long as the bank takes.
     ///
     /// # Errors
     /// [`Trouble`]; a repeat with the same key has one effect.
-    pub async fn refund(&self, reference: &str, amount: Money, key: &str) -> Result<String, Trouble> {
-        self.wake(reference).await?;
-        each!(self, one => one.refund(reference, amount, key).await)
+    pub async fn refund(&self, ask: Refunding<'_>) -> Result<RefundSeen, Trouble> {
+        self.wake(ask.reference).await?;
+        each!(self, one => one.refund(ask).await)
+    }
+
+    /// Looks a refund of ours up; none when the provider knows nothing of it.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub async fn find_refund(&self, reference: &str, refund: RefundId) -> Result<Option<RefundSeen>, Trouble> {
+        match self {
+            Self::Stripe(one) => one.find_refund(reference, refund).await,
+            // Its refunds are asked for again by their key, which has one effect.
+            Self::Adyen(_) => Ok(None),
+        }
     }
 }
 
@@ -235,7 +267,7 @@ impl Gateway {
         let first = Provider::Stripe(Stripe::new(&settings.payments_url, settings.payments_key.clone(), timeout)?);
         let second = match settings.payments_fallback_url.as_str() {
             "" => None,
-            url => Some(Provider::Adyen(Adyen::new(url, settings.payments_key.clone(), timeout)?)),
+            url => Some(Provider::Adyen(Adyen::new(url, settings.payments_fallback_key.clone(), timeout)?)),
         };
         Ok(Self { first, second })
     }

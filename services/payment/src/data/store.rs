@@ -172,7 +172,11 @@ impl Store {
         ends: Option<Ends<'_>>,
     ) -> Result<Option<Payment>, Fault> {
         let written = Written::of(before, next, ends)?;
-        self.write(ctx, (before, next), written, eventlog::meta(ctx)).await
+        let mut meta = eventlog::meta(ctx);
+        if let Some(refusal) = ends.and_then(Ends::refusal) {
+            tell(&mut meta, refusal);
+        }
+        self.write(ctx, (before, next), written, meta).await
     }
 
     /// [`Store::settle`] with the words of the person who wanted it, for the audit.
@@ -195,6 +199,22 @@ impl Store {
         self.write(ctx, (before, next), written, meta).await
     }
 
+    /// Tells the audit of a payment what was done beside it; none when the row moved on meanwhile.
+    ///
+    /// # Errors
+    /// [`Fault`] of the database.
+    pub async fn note(
+        &self,
+        ctx: &Ctx,
+        payment: &Payment,
+        done: (&'static str, i64, &str),
+    ) -> Result<Option<Payment>, Fault> {
+        let written = Written::of(payment, payment, None)?;
+        let mut meta = eventlog::meta(ctx);
+        tell(&mut meta, done);
+        self.write(ctx, (payment, payment), written, meta).await
+    }
+
     async fn write(
         &self,
         ctx: &Ctx,
@@ -207,6 +227,7 @@ impl Store {
         struct Settled {
             revision: i32,
             checks: i16,
+            pending: i32,
             authorized_at: Option<Timestamp>,
         }
         let item = json!({
@@ -219,9 +240,10 @@ impl Store {
             "meta": meta,
         });
         let settled: Option<Settled> = self.changes.submit(ctx.tenant, &item).await?;
-        Ok(settled.map(|Settled { revision, checks, authorized_at }| Payment {
+        Ok(settled.map(|Settled { revision, checks, pending, authorized_at }| Payment {
             revision,
             checks,
+            pending,
             authorized_at,
             ..next.clone()
         }))
@@ -363,10 +385,10 @@ impl Written {
         match ends {
             Some(Ends::Captured(capture)) => events.push(events::captured(next, capture)),
             Some(Ends::Refunded(refund, _)) => events.push(events::refunded(next, refund)),
-            Some(
-                Ends::CaptureRefused(..) | Ends::RefundRefused(..) | Ends::Incremented(_) | Ends::IncrementRefused(..),
-            )
-            | None => {}
+            Some(Ends::RefundRefused(refund, code) | Ends::RefundReturned(refund, code)) => {
+                events.push(events::refund_failed(next, refund, code));
+            }
+            Some(Ends::CaptureRefused(..) | Ends::Incremented(_) | Ends::IncrementRefused(..)) | None => {}
         }
         Ok(Self {
             doc: serde_json::to_value(Facts::of(next, ends)).map_err(Fault::internal)?,
@@ -381,6 +403,13 @@ impl Written {
         self.topics.push(event.topic);
         self.payloads.push(event.payload);
     }
+}
+
+/// What the audit cannot see in the row: the name of a change, minor units, and why.
+fn tell(meta: &mut Value, (action, amount, note): (&str, i64, &str)) {
+    meta["action"] = action.into();
+    meta["amount"] = amount.into();
+    meta["note"] = note.into();
 }
 
 fn decode<T: DeserializeOwned>(doc: Value) -> Result<T, Fault> {

@@ -7,21 +7,30 @@ mod wire;
 
 use std::time::Duration;
 
-use ids::PaymentId;
+use ids::{PaymentId, RefundId};
 use money::Money;
 use resilience::{Answer, HttpError, RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use wire::{Charge, Event, Failure, Found, Intent};
 
-use super::gateway::{Authorization, Listed, ProviderEvent, Report, Trouble};
+use super::gateway::{Authorization, Listed, ProviderEvent, Refunding, Report, Trouble};
 use super::line::Line;
-use crate::logic::state::{Phase, Snapshot};
+use crate::logic::state::{Phase, RefundSeen, RefundState, Snapshot};
 
 /// Name of the provider in payments and webhook paths.
 pub const PROVIDER: &str = "stripe";
 /// What ids of mandates begin with that the provider keeps.
 const THEIR_MANDATE: &str = "mandate_";
+/// The charge of an intent, which alone says what was given back and what the bank checked; else only its id is shown.
+const CHARGE: (&str, &str) = ("expand[]", "latest_charge");
+/// The charges of the intents of a list.
+const CHARGES: (&str, &str) = ("expand[]", "data.latest_charge");
+/// What an intent must be made with so that it can be taken in parts and raised later, where the card allows it.
+const LATER: [(&str, &str); 2] = [
+    ("payment_method_options[card][request_multicapture]", "if_available"),
+    ("payment_method_options[card][request_incremental_authorization]", "if_available"),
+];
 
 /// A client of the provider; clones share connections.
 #[derive(Debug, Clone)]
@@ -59,8 +68,11 @@ impl Stripe {
             ("metadata[tenant]", &tenant),
             ("metadata[payment]", &payment),
             ("metadata[order]", &order),
-            ("expand[]", "latest_charge"),
+            CHARGE,
         ];
+        if !ask.immediate {
+            form.extend(LATER);
+        }
         let mandate = ask.instrument.mandate.as_str();
         if !mandate.is_empty() {
             form.extend([("off_session", "true"), ("metadata[mandate]", mandate)]);
@@ -91,13 +103,10 @@ impl Stripe {
     ) -> Result<Option<Snapshot>, Trouble> {
         if let Some(reference) = reference {
             let path = format!("/v1/payment_intents/{reference}");
-            return snapshot(
-                self.read("find", || self.line.http.get(&path).query(&[("expand[]", "latest_charge")])).await?,
-            )
-            .map(Some);
+            return snapshot(self.read("find", || self.line.http.get(&path).query(&[CHARGE])).await?).map(Some);
         }
-        let query =
-            [("query", format!("metadata['payment']:'{payment}'")), ("expand[]", "data.latest_charge".to_owned())];
+        let ours = format!("metadata['payment']:'{payment}'");
+        let query = [("query", ours.as_str()), CHARGES];
         let found: Found =
             self.read("search", || self.line.http.get("/v1/payment_intents/search").query(&query)).await?;
         let mut present = found.data.into_iter().filter(|intent| !over.contains(&intent.id));
@@ -116,7 +125,7 @@ impl Stripe {
         let (from, to) = (from.to_string(), to.to_string());
         let (mut all, mut behind) = (Vec::new(), String::new());
         loop {
-            let mut query = vec![("created[gte]", from.as_str()), ("created[lt]", &to), ("limit", "100")];
+            let mut query = vec![("created[gte]", from.as_str()), ("created[lt]", &to), ("limit", "100"), CHARGES];
             if !behind.is_empty() {
                 query.push(("starting_after", &behind));
             }
@@ -141,7 +150,8 @@ impl Stripe {
     /// [`Trouble`]; a repeat with the same key has one effect.
     pub async fn increment(&self, reference: &str, target: Money, key: &str) -> Result<Snapshot, Trouble> {
         let path = format!("/v1/payment_intents/{reference}/increment_authorization");
-        snapshot(self.change("increment", &path, key, &[("amount", target.minor.to_string())]).await?)
+        let target = target.minor.to_string();
+        snapshot(self.change("increment", &path, key, &[("amount", target.as_str()), CHARGE]).await?)
     }
 
     /// Takes part of a hold; `last` lets the rest go.
@@ -150,8 +160,8 @@ impl Stripe {
     /// [`Trouble`]; a repeat with the same key has one effect.
     pub async fn capture(&self, reference: &str, part: Money, last: bool, key: &str) -> Result<Snapshot, Trouble> {
         let path = format!("/v1/payment_intents/{reference}/capture");
-        let last = if last { "true" } else { "false" };
-        let form = [("amount_to_capture", part.minor.to_string()), ("final_capture", last.to_owned())];
+        let (part, last) = (part.minor.to_string(), if last { "true" } else { "false" });
+        let form = [("amount_to_capture", part.as_str()), ("final_capture", last), CHARGE];
         snapshot(self.change("capture", &path, key, &form).await?)
     }
 
@@ -161,21 +171,48 @@ impl Stripe {
     /// [`Trouble`]; a repeat with the same key has one effect.
     pub async fn cancel(&self, reference: &str, key: &str) -> Result<Snapshot, Trouble> {
         let path = format!("/v1/payment_intents/{reference}/cancel");
-        snapshot(self.change("cancel", &path, key, &[("cancellation_reason", "abandoned")]).await?)
+        match self.change("cancel", &path, key, &[("cancellation_reason", "abandoned"), CHARGE]).await {
+            // Refusals show an intent without its charge, but what is left of its money depends on what was given back.
+            Err(Trouble::Refused { code, intent: Some(intent) }) if intent.received > 0 => {
+                let whole = self.find(PaymentId::from_uuid(uuid::Uuid::nil()), Some(reference), &[]).await;
+                let whole = whole.ok().flatten().map_or(intent, Box::new);
+                Err(Trouble::Refused { code, intent: Some(whole) })
+            }
+            answer => snapshot(answer?),
+        }
     }
 
-    /// Gives captured money back and returns the provider's id of that.
-    ///
-    /// A refund that a bank takes days for ("pending") counts as done: the money is committed.
+    /// Gives captured money back: done, or under way for as long as the bank takes.
     ///
     /// # Errors
     /// [`Trouble`]; a repeat with the same key has one effect.
-    pub async fn refund(&self, reference: &str, part: Money, key: &str) -> Result<String, Trouble> {
-        let form = [("payment_intent", reference.to_owned()), ("amount", part.minor.to_string())];
-        let refund: wire::Refund = self.change("refund", "/v1/refunds", key, &form).await?;
-        match refund.status.as_str() {
-            "failed" | "canceled" => Err(Trouble::Refused { code: format!("refund_{}", refund.status), intent: None }),
-            _ => Ok(refund.id),
+    pub async fn refund(&self, ask: Refunding<'_>) -> Result<RefundSeen, Trouble> {
+        let mut form = vec![("payment_intent", ask.reference.to_owned()), ("amount", ask.amount.minor.to_string())];
+        if let Some((tenant, payment, refund)) = ask.ours {
+            form.extend([
+                ("metadata[tenant]", tenant.to_string()),
+                ("metadata[payment]", payment.to_string()),
+                ("metadata[refund]", refund.to_string()),
+            ]);
+        }
+        let refund: wire::Refund = self.change("refund", "/v1/refunds", ask.key, &form).await?;
+        match refund.seen() {
+            RefundSeen { state: RefundState::Failed(code), .. } => Err(Trouble::Refused { code, intent: None }),
+            seen => Ok(seen),
+        }
+    }
+
+    /// Looks a refund of ours up; none when the provider knows nothing of it.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub async fn find_refund(&self, reference: &str, refund: RefundId) -> Result<Option<RefundSeen>, Trouble> {
+        let query = [("payment_intent", reference), ("limit", "100")];
+        let found: wire::Refunds = self.read("refunds", || self.line.http.get("/v1/refunds").query(&query)).await?;
+        match found.data.into_iter().find(|one| one.ours() == Some(refund)) {
+            Some(found) => Ok(Some(found.seen())),
+            None if found.has_more => Err(Trouble::Unknown),
+            None => Ok(None),
         }
     }
 
@@ -209,7 +246,10 @@ impl Stripe {
 pub fn read_event(body: &[u8]) -> Result<ProviderEvent, serde_json::Error> {
     let Event { id, kind, data } = serde_json::from_slice(body)?;
     let told = |snapshot: Option<Snapshot>| snapshot.map_or(Report::Nothing, Report::Payment);
-    let (metadata, report) = if is(&data.object, "dispute") {
+    let (metadata, report) = if is(&data.object, "refund") {
+        let refund: wire::Refund = serde_json::from_value(data.object)?;
+        (refund.metadata.clone(), refund.report())
+    } else if is(&data.object, "dispute") {
         let dispute: wire::Disputed = serde_json::from_value(data.object)?;
         (dispute.metadata.clone(), dispute.report())
     } else if kind.starts_with("payment_intent.") || is(&data.object, "payment_intent") {

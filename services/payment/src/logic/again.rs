@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use ctx::Ctx;
 use fault::Fault;
 use ids::PaymentId;
@@ -24,7 +26,8 @@ impl App {
     /// makes a repeat harmless.
     ///
     /// # Errors
-    /// Precondition `REAUTHORIZE_REFUSED`; Invalid `attempt`; NotFound; Unavailable while an outcome is not known.
+    /// Precondition `REAUTHORIZE_REFUSED`; Aborted `ATTEMPT_IN_PROGRESS`; Invalid `attempt`;
+    /// NotFound; Unavailable while an outcome is not known.
     pub async fn begin_again(&self, ctx: &Ctx, cmd: BeginAgain) -> Result<Payment, Fault> {
         let (app, ctx) = (self.clone(), ctx.clone());
         self.finish(async move { app.begin_again_to_the_end(&ctx, &cmd).await }).await
@@ -43,14 +46,17 @@ impl App {
             return Err(refused(&payment));
         }
         let payment = if payment.holds() {
-            // Of many callers one may have begun it meanwhile: its hold is not ours to let go.
-            let given_up = |payment: &Payment| {
-                Ok(if payment.attempt < cmd.attempt { payment.given_up() } else { payment.clone() })
-            };
+            // Of many callers one may have begun it meanwhile: its hold is not ours to let go. Nor is one from which a
+            // capture is being taken, and after this no other begins.
+            let may = |payment: &Payment| payment.attempt < cmd.attempt && payment.may_begin_again();
+            let given_up = |payment: &Payment| Ok(if may(payment) { payment.given_up() } else { payment.clone() });
             let payment = self.learn(ctx, payment, given_up).await?;
-            let payment = if payment.attempt < cmd.attempt { self.release(ctx, payment).await? } else { payment };
+            let payment = if may(&payment) { self.release(ctx, payment).await? } else { payment };
             if payment.attempt >= cmd.attempt {
                 return Ok(payment);
+            }
+            if !may(&payment) {
+                return Err(refused(&payment));
             }
             payment
         } else {
@@ -78,6 +84,10 @@ impl App {
 }
 
 fn refused(payment: &Payment) -> Fault {
+    if payment.lingers() {
+        return Fault::aborted("ATTEMPT_IN_PROGRESS", "something of the present attempt has not ended yet")
+            .retry_after(Duration::from_secs(1));
+    }
     let text = format!("only what was declined or expired, with nothing captured, and at most {MOST_ATTEMPTS} times");
     Fault::precondition("REAUTHORIZE_REFUSED", text)
         .with("state", payment.state().as_str())

@@ -57,15 +57,24 @@ impl App {
         }
     }
 
-    /// Asks the provider for a capture that has its place; safe to repeat, for the key is the shipment.
+    /// Asks the provider for a capture that has its place; safe to repeat, for the key is shipment and attempt.
+    ///
+    /// A hold that is over is let go first: nothing is taken from it then, and what the provider says to a key that it
+    /// knows is what it did in time (PAY-02).
     pub(super) async fn send_capture(&self, ctx: &Ctx, payment: Payment, capture: &Capture) -> Result<Payment, Fault> {
+        let payment = if payment.over(ctx.now) { self.let_go_what_is_over(ctx, payment).await? } else { payment };
         let Some(reference) = payment.reference.clone() else {
             return Err(Fault::internal("money is held under no reference"));
         };
-        let key = capture.shipment().to_string();
+        // Refused under one hold it may be done under the next, which is another question to the provider.
+        let key = format!("{}.{}:{}", payment.round, capture.attempt, capture.shipment());
         let amount = in_currency_of(&payment, capture.amount)?;
-        match self.provider(&payment)?.capture(&reference, amount, capture.last, &key).await {
-            Ok(seen) => self.conclude(ctx, payment, Ends::Captured(capture), |payment| payment.observe(&seen)).await,
+        let asked = self.provider(&payment)?;
+        match asked.capture(&reference, amount, capture.last, &key).await {
+            Ok(seen) => {
+                let ends = Ends::Captured(capture);
+                self.conclude(ctx, payment, ends, |payment| payment.told_by(asked.name(), &seen)).await
+            }
             Err(Trouble::Unknown | Trouble::Unreached | Trouble::Resting { .. }) => {
                 Err(Fault::unavailable("PAYMENT_OUTCOME_UNKNOWN", "the provider has not said yet whether it captured")
                     .retry_after(Duration::from_secs(1)))
@@ -74,12 +83,18 @@ impl App {
                 let ends = Ends::CaptureRefused(capture, &code);
                 let seen = intent.as_deref();
                 self.conclude(ctx, payment, ends, |payment| {
-                    seen.map_or(Ok(payment.clone()), |seen| payment.observe(seen))
+                    seen.map_or(Ok(payment.clone()), |seen| payment.told_by(asked.name(), seen))
                 })
                 .await?;
                 Err(refused(&code))
             }
         }
+    }
+
+    async fn let_go_what_is_over(&self, ctx: &Ctx, payment: Payment) -> Result<Payment, Fault> {
+        let aged = |payment: &Payment| Ok(payment.aged(ctx.now).unwrap_or_else(|| payment.clone()));
+        let payment = self.learn(ctx, payment, aged).await?;
+        self.release(ctx, payment).await
     }
 }
 

@@ -10,7 +10,10 @@ use sha2::{Digest, Sha256};
 
 use super::App;
 use super::state::{Difference, Payment, Phase, Snapshot};
-use crate::data::{Discrepancy, Listed, Provider, ReportRow, Trouble};
+use crate::data::{Discrepancy, Listed, Provider, Refunding, ReportRow, Trouble};
+
+/// Writers that lose this often in a row meet something that is not a race.
+const RACES: u32 = 50;
 
 /// A discrepancy is to be ended.
 #[derive(Debug, Clone)]
@@ -82,13 +85,11 @@ impl App {
         let how = match &payment {
             None => moves_money.then_some(Difference::MissingOurs),
             Some(ours) if ours.reference.as_ref() == Some(&theirs.reference) => ours.differs(theirs),
-            Some(ours) if ours.old_references.contains(&theirs.reference) && theirs.phase != Phase::Held => None,
+            Some(ours) if ours.awaits(provider.name(), &theirs.reference) => None,
+            // Also what an earlier attempt came to: it is over, and no payment wants its money.
             Some(_) => moves_money.then_some(Difference::MissingOurs),
         };
-        Ok(how.map(|how| {
-            let ours = payment.as_ref().filter(|_| how != Difference::MissingOurs);
-            entry(how, provider.name(), ours, &theirs.reference, Some(theirs))
-        }))
+        Ok(how.map(|how| entry(how, provider.name(), payment.as_ref(), &theirs.reference, Some(theirs))))
     }
 
     /// The figures of a day.
@@ -143,27 +144,67 @@ impl App {
         if found.state != "OPEN" {
             return Ok(found);
         }
-        if !cmd.accept {
-            self.drive_again(ctx, &found).await?;
-        }
-        let resolution = if cmd.accept { "ACCEPTED" } else { "REDRIVEN" };
+        let resolution = if cmd.accept { "ACCEPTED" } else { self.drive_again(ctx, &found, &cmd.reason).await? };
         self.store().end_discrepancy(ctx, &cmd.id, resolution, &cmd.reason).await?.ok_or_else(unknown)
     }
 
-    async fn drive_again(&self, ctx: &Ctx, found: &Discrepancy) -> Result<(), Fault> {
+    /// Drives a discrepancy again, and says how it ended.
+    async fn drive_again(&self, ctx: &Ctx, found: &Discrepancy, why: &str) -> Result<&'static str, Fault> {
         let provider = self.gateway().of(&found.provider)?;
-        let Some(id) = found.payment_id.map(PaymentId::from_uuid) else {
-            return let_go(provider, found).await;
-        };
-        let payment = self.get(ctx, id).await?;
+        let id = found.payment_id.map(PaymentId::from_uuid);
+        if found.class == Difference::MissingOurs.as_str() {
+            return self.drive_stray(ctx, provider, found, why).await;
+        }
+        let payment = self.get(ctx, id.ok_or_else(|| remains(found))?).await?;
         let seen = match provider.find(&payment).await {
             Ok(seen) => seen,
             Err(Trouble::Refused { .. }) => None,
             Err(_) => return Err(silent()),
         };
         let Some(seen) = seen else { return Err(remains(found)) };
-        let payment = self.learn(ctx, payment, |payment| payment.observe(&seen)).await?;
-        if payment.differs(&seen).is_some() { Err(remains(found)) } else { Ok(()) }
+        let payment = self.recount_refunds(ctx, payment).await?;
+        let payment = self.learn(ctx, payment, |payment| payment.told_by(provider.name(), &seen)).await?;
+        if payment.differs(&seen).is_some() { Err(remains(found)) } else { Ok("REDRIVEN") }
+    }
+
+    /// Lets money go that no payment wants; looks again first, for a payment may have come to hold it since.
+    async fn drive_stray(
+        &self,
+        ctx: &Ctx,
+        provider: &Provider,
+        found: &Discrepancy,
+        why: &str,
+    ) -> Result<&'static str, Fault> {
+        let reference = found.reference.as_deref().ok_or_else(|| remains(found))?;
+        let named = match found.payment_id.map(PaymentId::from_uuid) {
+            Some(id) => Some(self.get(ctx, id).await?),
+            None => None,
+        };
+        if named.as_ref().is_some_and(|payment| payment.awaits(provider.name(), reference)) {
+            return Err(remains(found));
+        }
+        let holder = self.store().of_reference(ctx.tenant, reference).await?;
+        if holder.is_some_and(|payment| payment.provider == found.provider) {
+            return Ok("GONE");
+        }
+        let (action, minor) = let_go(provider, found, reference).await?;
+        tracing::warn!(discrepancy.id = found.id, reference, minor, action, "Money that no payment wants was let go");
+        if let Some(payment) = named {
+            self.note(ctx, payment, (action, minor, &format!("{reference}: {why}"))).await?;
+        }
+        Ok("REDRIVEN")
+    }
+
+    /// Tells the audit of a payment what was done beside it.
+    async fn note(&self, ctx: &Ctx, payment: Payment, done: (&'static str, i64, &str)) -> Result<(), Fault> {
+        let mut payment = payment;
+        for _ in 0..RACES {
+            if self.store().note(ctx, &payment, done).await?.is_some() {
+                return Ok(());
+            }
+            payment = self.reload(ctx, &payment).await?;
+        }
+        Err(Fault::aborted("CONTENTION", "too many changes of the same payment"))
     }
 
     fn named(&self, name: &str) -> Result<&Provider, Fault> {
@@ -172,18 +213,18 @@ impl App {
     }
 }
 
-/// Money that no payment of ours wants.
-async fn let_go(provider: &Provider, found: &Discrepancy) -> Result<(), Fault> {
-    let reference = found.reference.as_deref().ok_or_else(|| remains(found))?;
+/// Lets money go that no payment of ours wants; what that is called, and the minor units of it.
+async fn let_go(provider: &Provider, found: &Discrepancy, reference: &str) -> Result<(&'static str, i64), Fault> {
     let key = format!("{}:cancel", found.id);
     match provider.cancel(reference, &key).await {
-        Ok(_) => Ok(()),
+        Ok(seen) => Ok(("STRAY_VOIDED", seen.amount.minor - seen.received)),
         Err(Trouble::Refused { intent: Some(seen), .. }) => match seen.phase {
-            Phase::Canceled | Phase::Failed if seen.received == seen.refunded => Ok(()),
+            Phase::Canceled | Phase::Failed if seen.received == seen.refunded => Ok(("STRAY_VOIDED", 0)),
             _ => {
                 let left = money::Money::new(seen.amount.currency, seen.received - seen.refunded);
                 let key = format!("{}:refund", found.id);
-                provider.refund(reference, left, &key).await.map(|_| ()).map_err(|_| remains(found))
+                let done = provider.refund(Refunding { reference, amount: left, key: &key, ours: None }).await;
+                done.map(|_| ("STRAY_REFUNDED", left.minor)).map_err(|_| remains(found))
             }
         },
         Err(Trouble::Refused { intent: None, .. }) => Err(remains(found)),
@@ -191,13 +232,21 @@ async fn let_go(provider: &Provider, found: &Discrepancy) -> Result<(), Fault> {
     }
 }
 
-fn entry(how: Difference, provider: &str, ours: Option<&Payment>, reference: &str, theirs: Option<&Snapshot>) -> Value {
+fn entry(
+    how: Difference,
+    provider: &str,
+    named: Option<&Payment>,
+    reference: &str,
+    theirs: Option<&Snapshot>,
+) -> Value {
+    // What we miss is a matter of its own, also where it names a payment of ours.
+    let ours = named.filter(|_| how != Difference::MissingOurs);
     let subject = ours.map_or_else(|| reference.to_owned(), |payment| payment.id.to_string());
     let digest = Sha256::digest(format!("{provider}:{subject}"));
     json!({
         "id": format!("dsc_{}", hex::encode(&digest[..16])),
         "class": how.as_str(),
-        "payment_id": ours.map(|payment| payment.id.uuid()),
+        "payment_id": named.map(|payment| payment.id.uuid()),
         "reference": reference,
         "ours": ours.map_or_else(String::new, |payment| {
             format!("{} captured {} refunded {}", payment.state().as_str(), payment.captured, payment.refunded)

@@ -8,7 +8,7 @@ use super::App;
 use super::capture::in_currency_of;
 use super::inquire::not_found;
 use super::state::Payment;
-use crate::data::{Ends, EntryState, Limit, Place, Refund, Trouble};
+use crate::data::{Ends, EntryState, Limit, Place, Refund, Refunding, Trouble};
 
 /// Captured money is to be given back.
 #[derive(Debug, Clone)]
@@ -21,11 +21,23 @@ pub struct GiveBack {
     pub reason: String,
 }
 
+/// A refund that the provider was asked for.
+#[derive(Debug)]
+pub(super) struct GivenBack {
+    /// The payment then.
+    pub payment: Payment,
+    /// The refund then.
+    pub refund: Refund,
+    /// The provider has it, and the bank is not done with it.
+    pub under_way: bool,
+}
+
 impl App {
     /// Gives captured money back, never more in total than was captured (PAY-04, M11); and whether it was a repeat.
     ///
     /// The refund's id comes from the idempotency key, so a repeat finds the refund of the first call, also one whose
-    /// outcome was not known then. Such a refund is answered as PENDING and resolved by the job.
+    /// outcome was not known then. Such a refund is answered as PENDING and resolved by the job; so is one that the bank
+    /// is not done with, and until it is, the sum is not given back again.
     ///
     /// # Errors
     /// Precondition `REFUND_EXCEEDS_CAPTURE` (metadata `remaining_minor`), `REFUND_REFUSED`, `PAID_OUTSIDE`; Invalid
@@ -62,30 +74,30 @@ impl App {
         match refund.state {
             EntryState::Succeeded => Ok((refund, repeat)),
             EntryState::Failed => Err(refused(refund.code.as_deref().unwrap_or_default(), &payment)),
-            EntryState::Pending => Ok((self.send_refund(ctx, payment, refund).await?.1, repeat)),
+            EntryState::Pending if repeat => match self.follow_refund(ctx, payment, refund).await? {
+                given if given.refund.state == EntryState::Failed => Err(refused("refund_failed", &given.payment)),
+                given => Ok((given.refund, true)),
+            },
+            EntryState::Pending => Ok((self.send_refund(ctx, payment, refund).await?.refund, false)),
         }
     }
 
     /// Asks the provider for a refund that has its place; safe to repeat, for the key is the refund.
-    pub(super) async fn send_refund(
-        &self,
-        ctx: &Ctx,
-        payment: Payment,
-        refund: Refund,
-    ) -> Result<(Payment, Refund), Fault> {
+    ///
+    /// # Errors
+    /// Precondition `REFUND_REFUSED` or `REFUND_EXCEEDS_CAPTURE` when the provider refuses it.
+    pub(super) async fn send_refund(&self, ctx: &Ctx, payment: Payment, refund: Refund) -> Result<GivenBack, Fault> {
         let Some(reference) = payment.reference.clone() else {
             return Err(Fault::internal("money was captured under no reference"));
         };
         let amount = in_currency_of(&payment, refund.amount)?;
-        match self.provider(&payment)?.refund(&reference, amount, &refund.id().to_string()).await {
-            Ok(named) => {
-                let ends = Ends::Refunded(&refund, &named);
-                let payment = self.conclude(ctx, payment, ends, |payment| Ok(payment.gave_back(refund.amount))).await?;
-                let mut refund = refund;
-                refund.state = EntryState::Succeeded;
-                Ok((payment, refund))
+        let key = refund.id().to_string();
+        let ours = Some((ctx.tenant, payment.id, refund.id()));
+        match self.provider(&payment)?.refund(Refunding { reference: &reference, amount, key: &key, ours }).await {
+            Ok(seen) => self.fold_refund(ctx, payment, refund, &seen).await,
+            Err(Trouble::Unknown | Trouble::Unreached | Trouble::Resting { .. }) => {
+                Ok(GivenBack { payment, refund, under_way: false })
             }
-            Err(Trouble::Unknown | Trouble::Unreached | Trouble::Resting { .. }) => Ok((payment, refund)),
             Err(Trouble::Refused { code, .. }) => {
                 let ends = Ends::RefundRefused(&refund, &code);
                 let payment = self.conclude(ctx, payment, ends, |payment| Ok(payment.kept(refund.amount))).await?;

@@ -41,7 +41,11 @@ impl App {
                 } else if payment.holds() || payment.state() == State::RequiresAction {
                     self.cancel(ctx, payment).await?
                 } else {
-                    self.give_all_back(ctx, payment).await?
+                    match self.give_all_back(ctx, payment).await? {
+                        // Banks take days: that it is on its way is all that can be waited for.
+                        (payment, true) => return Ok(payment),
+                        (payment, false) => payment,
+                    }
                 };
                 if payment.state() == State::Unknown {
                     return Err(outcome_unknown());
@@ -69,7 +73,8 @@ impl App {
         }
     }
 
-    async fn give_all_back(&self, ctx: &Ctx, payment: Payment) -> Result<Payment, Fault> {
+    /// Gives back what is left; and whether the bank is not done with that.
+    async fn give_all_back(&self, ctx: &Ctx, payment: Payment) -> Result<(Payment, bool), Fault> {
         // Named by what is known: a repeat finds the same refund, money captured later gets another.
         let name = format!("void:{}:{}", payment.captured, payment.refunded);
         let refund = RefundId::from_uuid(Uuid::new_v5(&payment.id.uuid(), name.as_bytes()));
@@ -79,20 +84,29 @@ impl App {
                 Err(Fault::precondition("REFUND_REFUSED", "the provider does not give the money back")
                     .with("code", entry.code.unwrap_or_default()))
             }
-            Place::Taken { payment, entry, .. } => {
+            Place::Taken { payment, entry, fresh, .. } => {
                 let before = payment.clone();
-                match self.send_refund(ctx, payment, entry).await {
-                    Ok((_, refund)) if refund.state == EntryState::Pending => Err(outcome_unknown()),
-                    Ok((payment, _)) => Ok(payment),
+                let given = match fresh {
+                    true => self.send_refund(ctx, payment, entry).await,
+                    false => self.follow_refund(ctx, payment, entry).await,
+                };
+                match given {
+                    Ok(given) if given.refund.state == EntryState::Pending && !given.under_way => {
+                        Err(outcome_unknown())
+                    }
+                    Ok(given) => Ok((given.payment, given.under_way)),
                     // Refused because it was given back otherwise: then nothing is left to do.
                     Err(fault) => {
                         let now = self.reload(ctx, &before).await?;
-                        if now.must_release() { Err(fault) } else { Ok(now) }
+                        if now.must_release() { Err(fault) } else { Ok((now, false)) }
                     }
                 }
             }
-            // Other refunds hold what is left; they end first.
-            Place::Refused { .. } | Place::Before { .. } => Err(outcome_unknown()),
+            // Other refunds hold what is left; they end first, or are on their way.
+            Place::Refused { payment, .. } | Place::Before { payment } => match self.goes_back(ctx, &payment).await? {
+                true => Ok((payment, true)),
+                false => Err(outcome_unknown()),
+            },
             Place::NoPayment => Err(Fault::internal("a payment vanished")),
         }
     }

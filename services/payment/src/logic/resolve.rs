@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use serve::{Job, Turn};
 use uuid::Uuid;
 
-use super::App;
 use super::state::{Payment, Phase, State};
-use crate::data::{Due, Parked, Webhook, read_event};
+use super::{App, hooks};
+use crate::data::{Due, Parked, Webhook};
 
 /// Pause between two passes.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -80,7 +80,7 @@ impl App {
             self.ended(self.send_increment(ctx, entries.payment.clone(), increment).await.map(|_| ()))?;
         }
         for refund in entries.refunds {
-            self.ended(self.send_refund(ctx, entries.payment.clone(), refund).await.map(|_| ()))?;
+            self.ended(self.follow_refund(ctx, entries.payment.clone(), refund).await.map(|_| ()))?;
         }
         let payment = self.reload(ctx, &payment).await?;
         let payment = self.catch_stray(ctx, payment).await?;
@@ -137,8 +137,10 @@ impl App {
 
     async fn retry_one(&self, parked: &Parked) -> Result<(), Fault> {
         let Some(body) = self.store().parked_body(parked).await? else { return Ok(()) };
-        let event = read_event(&body).map_err(Fault::internal)?;
-        let webhook = Webhook { event_id: event.id.clone(), kind: event.kind.clone(), body };
+        let hooks = hooks::of(&parked.provider).ok_or_else(|| Fault::internal("an event of an unknown provider"))?;
+        let event = (hooks.read)(&body).map_err(Fault::internal)?;
+        let (event_id, kind, provider) = (event.id.clone(), event.kind.clone(), parked.provider.clone());
+        let webhook = Webhook { provider, event_id, kind, body };
         self.take_in(&background(parked.tenant), &webhook, event).await
     }
 }

@@ -3,8 +3,10 @@
 //! Facts only grow: amounts take the larger figure, flags are never cleared. So the same reports in any order and
 //! any number of repeats end in the same payment, and a late failure never takes an authorization back (PAY-10).
 
+mod again;
 mod changes;
 mod compare;
+mod refunds;
 mod report;
 
 use std::collections::BTreeMap;
@@ -15,7 +17,7 @@ use money::Money;
 
 pub use changes::Change;
 pub use compare::Difference;
-pub use report::{Mismatch, Phase, Snapshot};
+pub use report::{Mismatch, Phase, RefundSeen, RefundState, Snapshot};
 
 /// How often an authorization that was voided while nobody knew it is looked for again.
 const LATE_CHECKS: i16 = 6;
@@ -150,6 +152,10 @@ pub struct Payment {
     pub refunded_own: i64,
     /// Refunds of ours without an outcome.
     pub refund_pending: i64,
+    /// Refunds of ours that the provider counted and that came back later; what it counts may still hold them.
+    pub refund_returned: i64,
+    /// How many captures, increments and refunds are without an outcome; the row alone counts them.
+    pub pending: i32,
     /// Disputes by the provider's id of them.
     pub disputes: BTreeMap<String, Dispute>,
     /// The most that the provider was ever asked to hold; the amount and its increments.
@@ -215,6 +221,8 @@ impl Payment {
             refunded: 0,
             refunded_own: 0,
             refund_pending: 0,
+            refund_returned: 0,
+            pending: 0,
             disputes: BTreeMap::new(),
             ceiling: asked.minor,
             customer: None,
@@ -324,20 +332,6 @@ impl Payment {
         (hold > self.hold).then(|| Self { hold, ..self.clone() })
     }
 
-    /// The hold ends now, so that the next attempt can begin.
-    #[must_use]
-    pub fn given_up(&self) -> Self {
-        Self { hold: Hold::Expired, ..self.clone() }
-    }
-
-    /// Whether another attempt may begin: nothing was taken, and the last one ended or is about to.
-    pub fn may_begin_again(&self) -> bool {
-        let ended = matches!(self.state(), State::Declined | State::Expired | State::Voided);
-        let ending = self.state() == State::Authorized && self.hold != Hold::Open;
-        let idle = !self.void_requested && !self.manual && self.captured == 0 && self.asked.is_some();
-        idle && (ended || ending) && self.attempt < MOST_ATTEMPTS
-    }
-
     /// The money came outside of any provider; none where some is or may be held.
     ///
     /// When the payment of an order fails nobody wants money held any more; whoever paid otherwise is no case of that. A
@@ -366,6 +360,12 @@ impl Payment {
         next
     }
 
+    /// Whether nothing may be captured any more: nobody wants it, or the 7 days of the hold are over by now (PAY-02).
+    pub fn over(&self, now: Timestamp) -> bool {
+        let aged = self.aged(now).map_or(self.hold, |aged| aged.hold);
+        self.void_requested || aged == Hold::Expired
+    }
+
     /// Whether nobody knows yet what the provider did.
     pub fn undetermined(&self) -> bool {
         self.asked.is_some() && self.reference.is_none() && self.decline_reason.is_none() && !self.closed
@@ -387,7 +387,16 @@ impl Payment {
             || self.stray.is_some()
     }
 
-    /// Takes a report of the provider in.
+    /// Takes in what a provider of this name reports.
+    ///
+    /// # Errors
+    /// [`Mismatch`] as [`Payment::observe`], and when another provider has the payment by now: what the former did after
+    /// all is a stray (PAY-09).
+    pub fn told_by(&self, provider: &str, seen: &Snapshot) -> Result<Self, Mismatch> {
+        if self.provider == provider { self.observe(seen) } else { Err(Mismatch::Provider) }
+    }
+
+    /// Takes a report of the payment's own provider in.
     ///
     /// # Errors
     /// [`Mismatch`] when the report is not about this payment; nothing is taken in then.
@@ -416,7 +425,7 @@ impl Payment {
         next.unknown = false;
         next.authorized = self.authorized.max(if was_held { amount } else { 0 });
         next.captured = self.captured.max(seen.received);
-        next.refunded = self.refunded.max(seen.refunded);
+        next.refunded = self.refunded.max(seen.refunded - self.refund_returned);
         next.avs = self.avs.max(seen.avs);
         next.cvv = self.cvv.max(seen.cvv);
         next.closed |= matches!(seen.phase, Phase::Done | Phase::Canceled);

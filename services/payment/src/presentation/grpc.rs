@@ -38,7 +38,8 @@ impl PaymentService for Grpc {
     async fn inquire_payment(&self, req: Request<InquirePaymentRequest>) -> Result<Response<Payment>, Status> {
         let ctx = Ctx::of(&req)?;
         let request = req.into_inner();
-        let payment = self.app.inquire(&ctx, wire::order(&request.order_id)?, request.round.max(1)).await?;
+        let (order, round) = wire::order_in_round(&request.order_id, request.round)?;
+        let payment = self.app.inquire(&ctx, order, round).await?;
         Ok(Response::new(wire::payment(&payment)))
     }
 
@@ -52,7 +53,8 @@ impl PaymentService for Grpc {
     async fn void_payment(&self, req: Request<VoidPaymentRequest>) -> Result<Response<Payment>, Status> {
         let ctx = Ctx::of(&req)?;
         let request = req.into_inner();
-        let payment = self.app.void(&ctx, wire::order(&request.order_id)?, request.round.max(1)).await?;
+        let (order, round) = wire::order_in_round(&request.order_id, request.round)?;
+        let payment = self.app.void(&ctx, order, round).await?;
         Ok(Response::new(wire::payment(&payment)))
     }
 

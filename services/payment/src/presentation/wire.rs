@@ -16,14 +16,13 @@ use money::{Currency, Money};
 use serve::card;
 use tonic::Request;
 
+use crate::logic::hooks;
 use crate::logic::state::{Check, Payment, State};
 use crate::logic::{
     Authorize, BeginAgain, CaptureShipment, Entry, EventPage, Figures, GiveBack, HoldMore, Ingest, Instrument,
     ListEvents, ListPage, ListPayments, MarkPaid, Refund,
 };
 
-/// Header that Stripe signs with.
-const SIGNATURE: &str = "stripe-signature";
 /// Longest token of a payment method, bytes.
 const LONGEST_METHOD: usize = 255;
 /// Longest reason of a refund, characters.
@@ -39,11 +38,12 @@ pub(super) fn authorize(request: AuthorizePaymentRequest) -> Result<Authorize, F
     }
     let customer =
         if request.customer_id.is_empty() { None } else { id(&mut wrong, "customer_id", &request.customer_id) };
+    let round = round(&mut wrong, request.round);
     wrong.finish()?;
     let (Some(order), Some(amount)) = (order, amount) else { return Err(unnamed()) };
     Ok(Authorize {
         order,
-        round: request.round.max(1),
+        round,
         amount,
         instrument: Instrument { method: request.payment_method, mandate: request.mandate },
         customer,
@@ -131,8 +131,8 @@ pub(super) fn list(request: ListPaymentsRequest) -> Result<ListPayments, Fault> 
 }
 
 pub(super) fn ingest(request: Request<IngestProviderWebhookRequest>) -> Result<Ingest, Fault> {
-    let signature =
-        request.metadata().get(SIGNATURE).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let header = hooks::of(&request.get_ref().provider).map(|hooks| hooks.header);
+    let signature = header.and_then(|header| request.metadata().get(header)?.to_str().ok()).unwrap_or_default().to_owned();
     let request = request.into_inner();
     let mut wrong = Violations::default();
     let tenant = id(&mut wrong, "tenant_id", &request.tenant_id);
@@ -148,8 +148,12 @@ pub(super) fn ingest(request: Request<IngestProviderWebhookRequest>) -> Result<I
     Ok(Ingest { provider: request.provider, tenant, signature, body })
 }
 
-pub(super) fn order(text: &str) -> Result<OrderId, Fault> {
-    one("order_id", text)
+pub(super) fn order_in_round(order: &str, sent: i32) -> Result<(OrderId, i32), Fault> {
+    let mut wrong = Violations::default();
+    let order = id(&mut wrong, "order_id", order);
+    let round = round(&mut wrong, sent);
+    wrong.finish()?;
+    order.map(|order| (order, round)).ok_or_else(unnamed)
 }
 
 pub(super) fn payment_id(text: &str) -> Result<PaymentId, Fault> {
@@ -300,7 +304,15 @@ fn id<T: FromStr<Err = ids::IdError>>(wrong: &mut Violations, field: &str, text:
     }
 }
 
-fn amount(wrong: &mut Violations, sent: Option<&WireMoney>) -> Option<Money> {
+/// Which round of paying is meant; who says nothing means the first.
+pub(crate) fn round(wrong: &mut Violations, sent: i32) -> i32 {
+    if sent < 0 {
+        wrong.add("round", "OUT_OF_RANGE", "must be the number of the round, from 1");
+    }
+    sent.max(1)
+}
+
+pub(crate) fn amount(wrong: &mut Violations, sent: Option<&WireMoney>) -> Option<Money> {
     let Some(sent) = sent else {
         wrong.add("amount", "REQUIRED", "must be set");
         return None;

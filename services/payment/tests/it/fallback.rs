@@ -1,6 +1,8 @@
 use anyhow::Result;
-use contract::payment::v1::PaymentState;
-use ids::{OrderId, ShipmentId};
+use contract::payment::v1::{DiscrepancyClass as Class, PaymentState};
+use fault::Kind;
+use ids::{OrderId, ShipmentId, TenantId};
+use jiff::Timestamp;
 use serde_json::json;
 use testkit::eventually;
 
@@ -73,5 +75,99 @@ async fn pay_09_what_turns_up_at_the_first_provider_after_the_second_was_asked_i
     let now = world.capture(order, ShipmentId::new(), ASKED, true).await?;
     assert_eq!((now.state(), amounts(&now)), (PaymentState::Captured, (ASKED, ASKED, 0, 0)));
     assert_eq!(world.ledger("capture", order).await?, [ASKED]);
+    Ok(())
+}
+
+/// A system whose first provider is away and given a rest.
+async fn without_the_first() -> Result<World> {
+    let world = World::with_fallback().await?;
+    let away = |op| json!({"op": op, "kind": "error500", "times": 100_000});
+    world.faults(json!([away("payment_intents.create"), away("payment_intents.search")])).await?;
+    world.authorize(OrderId::new(), "pm_sim_visa").await?;
+    Ok(world)
+}
+
+#[tokio::test]
+async fn pay_11_what_the_second_provider_does_not_have_is_missing_there_and_the_rest_of_the_day_is_compared()
+-> Result<()> {
+    let world = without_the_first().await?;
+    let (gone, held) = (OrderId::new(), OrderId::new());
+    let lost = world.authorize(gone, "pm_sim_visa").await?;
+    assert_eq!(
+        (lost.provider.as_str(), world.authorize(held, "pm_sim_visa").await?.provider.as_str()),
+        ("adyen", "adyen")
+    );
+    let tampered = format!(
+        "UPDATE payments SET provider_reference = 'psp_gone' WHERE order_id = '{}'; \
+         UPDATE payments SET authorized = 0, state = 'PROCESSING', authorized_at = NULL WHERE order_id = '{}'",
+        gone.uuid(),
+        held.uuid()
+    );
+    world.tamper(&tampered).await?;
+    let report = world.reconcile_with("adyen", &World::today()).await?;
+    let classes = [report.missing_ours, report.missing_theirs, report.amount_differs, report.state_differs];
+    assert_eq!(classes, [1, 1, 1, 0]);
+    let found = world.discrepancies().await?;
+    let missing = found.iter().find(|one| one.class() == Class::MissingTheirs);
+    assert_eq!(missing.map(|one| one.payment_id.as_str()), Some(lost.id.as_str()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn frd_01_frd_02_what_the_second_providers_bank_said_of_address_and_code_is_kept() -> Result<()> {
+    let world = without_the_first().await?;
+    for (method, results) in [
+        ("pm_sim_visa", ["PASS", "PASS"]),
+        ("pm_sim_avs_fail", ["FAIL", "PASS"]),
+        ("pm_sim_cvc_fail", ["PASS", "FAIL"]),
+        // Nobody checked what was not held.
+        ("pm_sim_declined", ["", ""]),
+    ] {
+        let payment = world.authorize(OrderId::new(), method).await?;
+        assert_eq!(payment.provider, "adyen");
+        assert_eq!([payment.avs_result.as_str(), payment.cvv_result.as_str()], results, "{method}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn pay_10_the_second_provider_notifies_in_its_own_way_and_only_what_it_signed_for_this_tenant_is_believed()
+-> Result<()> {
+    let world = without_the_first().await?;
+    let held = world.authorize(OrderId::new(), "pm_sim_visa").await?;
+    world.cancelled_at_second(&held.provider_reference).await?;
+    let body = world.notification("ntf_1", "CANCELLATION", &held.provider_reference).await?;
+    let (now, theirs) = (Timestamp::now().as_second(), world.as_tenant(TenantId::new()));
+    let signatures = [
+        String::new(),
+        "x".to_owned(),
+        format!("{now}:{}", "0".repeat(64)),
+        world.sign_second(&body, now - 400),
+        world.sign_second(&body, now + 400),
+        world.sign_second(b"{}", now),
+        theirs.sign_second(&body, now),
+        world.sign(&body, now),
+        world.sign_second(&body, now - 400).replace(&(now - 400).to_string(), &now.to_string()),
+    ];
+    for signature in signatures {
+        let fault = world.push_to("adyen", &body, &signature).await.expect_err("must be refused");
+        assert_eq!((fault.kind(), fault.reason()), (Kind::Unauthenticated, "WEBHOOK_SIGNATURE"), "{signature}");
+    }
+    let as_first = world.push_to("stripe", &body, &world.sign_second(&body, now)).await;
+    assert_eq!(as_first.expect_err("not its URL").reason(), "WEBHOOK_SIGNATURE");
+    let elsewhere = theirs.push_to("adyen", &body, &theirs.sign_second(&body, now)).await;
+    elsewhere?;
+    assert_eq!(world.get(&held.id).await?.state(), PaymentState::Authorized, "another tenant's endpoint");
+    for _ in 0..2 {
+        world.push_to("adyen", &body, &world.sign_second(&body, now)).await?;
+    }
+    assert_eq!(world.get(&held.id).await?.state(), PaymentState::Voided);
+    let stored = "SELECT count(*) AS n FROM webhook_events WHERE provider = 'adyen' AND status = 'FOLDED'";
+    assert_eq!((world.count(stored).await?, world.events("PaymentVoided").await?), (1, 1));
+    let junk = world.push_to("adyen", b"{}", &world.sign_second(b"{}", now)).await.expect_err("must be refused");
+    assert_eq!((junk.kind(), junk.violations()[0].field.as_str()), (Kind::Invalid, "payload"));
+    let alone = World::start().await?;
+    let fault = alone.push_to("adyen", &body, &alone.sign_second(&body, now)).await.expect_err("it is not set up");
+    assert_eq!(fault.reason(), "UNKNOWN_PROVIDER");
     Ok(())
 }

@@ -15,6 +15,8 @@ mod migration;
 mod races;
 mod reconcile;
 mod refund;
+mod refund_later;
+mod refusals;
 mod rounds;
 mod void;
 mod webhook;

@@ -84,6 +84,7 @@ impl World {
             payments_url: provider.clone(),
             payments_fallback_url: if two { format!("{provider}/adyen") } else { String::new() },
             payments_key: "sk_test_1".to_owned().into(),
+            payments_fallback_key: "AQE_test_1".to_owned().into(),
             ..Settings::isolated()
         };
         Self::within(TenantId::new(), db, mesh, settings, std::sync::Arc::new(simulators)).await
@@ -344,10 +345,14 @@ impl World {
 
     /// Pushes an event as the provider would, with this signature header.
     pub async fn push(&self, body: &[u8], signature: &str) -> Result<(), Fault> {
+        self.push_to("stripe", body, signature).await
+    }
+
+    pub async fn push_to(&self, provider: &str, body: &[u8], signature: &str) -> Result<(), Fault> {
         let peers = self.mesh.peers("bridge");
         let mut client = PaymentWebhookServiceClient::new(peers.to("payment"));
         let message = IngestProviderWebhookRequest {
-            provider: "stripe".to_owned(),
+            provider: provider.to_owned(),
             tenant_id: self.tenant.to_string(),
             payload: Some(contract::google::api::HttpBody {
                 content_type: "application/json".to_owned(),
@@ -357,7 +362,8 @@ impl World {
         };
         let mut request = peers.request_above_tenants(&Cause::default(), message);
         let signature = signature.parse().map_err(Fault::internal)?;
-        request.metadata_mut().insert("stripe-signature", signature);
+        let header = if provider == "adyen" { "hmacsignature" } else { "stripe-signature" };
+        request.metadata_mut().insert(header, signature);
         client.ingest_provider_webhook(request).await?;
         Ok(())
     }

@@ -47,7 +47,8 @@ impl Store {
         stray: bool,
     ) -> Result<Option<Payment>, Fault> {
         let (tenant, payment) = (ctx.tenant.uuid(), before.id.uuid());
-        let meta = eventlog::meta(ctx);
+        let mut meta = eventlog::meta(ctx);
+        meta["note"] = format!("{} to {provider}", before.provider).into();
         let query = diesel::select(sql::payment_switch(tenant, payment, before.revision, provider, stray, meta));
         optional(self.call("payment.switch", query).await?)
     }
@@ -63,7 +64,8 @@ impl Store {
         provider: &'static str,
         instrument: Option<&Instrument>,
     ) -> Result<Option<Payment>, Fault> {
-        let amount = before.asked.ok_or_else(|| Fault::internal("a payment of nothing is to be asked for again"))?;
+        let amount = before.asked_again();
+        let amount = amount.ok_or_else(|| Fault::internal("a payment of nothing is to be asked for again"))?;
         let instrument = match instrument {
             Some(instrument) => Some(self.sealed(ctx.tenant, before.id, instrument).await?),
             None => None,

@@ -10,8 +10,7 @@ use ids::{PaymentId, TenantId};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Due, Parked, Status, Store, Stored, Webhook, Written, decode, optional, sql};
-use crate::data::stripe::PROVIDER;
+use super::{Due, Ends, Parked, Status, Store, Stored, Webhook, Written, decode, optional, sql, tell};
 use crate::logic::state::Payment;
 
 /// Most payments or events that one pass of the job takes.
@@ -64,28 +63,32 @@ impl Store {
         ctx: &Ctx,
         webhook: &Webhook,
         status: Status,
-        folded: Option<(&Payment, &Payment)>,
+        folded: Option<(&Payment, &Payment, Option<Ends<'_>>)>,
     ) -> Result<Stored, Fault> {
-        let written = folded.map(|(before, next)| Written::of(before, next, None)).transpose()?;
+        let written = folded.map(|(before, next, ends)| Written::of(before, next, ends)).transpose()?;
+        let mut meta = eventlog::meta(ctx);
+        if let Some(refusal) = folded.and_then(|(.., ends)| ends).and_then(Ends::refusal) {
+            tell(&mut meta, refusal);
+        }
         let (doc, written) = match written {
             Some(Written { doc, types, topics, payloads }) => (Some(doc), (types, topics, payloads)),
             None => (None, Default::default()),
         };
-        let body = self.sealed_body(ctx.tenant, PROVIDER, &webhook.event_id, &webhook.body).await?;
+        let body = self.sealed_body(ctx.tenant, &webhook.provider, &webhook.event_id, &webhook.body).await?;
         let query = diesel::select(sql::webhook_store(
             ctx.tenant.uuid(),
-            PROVIDER,
+            webhook.provider.clone(),
             webhook.event_id.clone(),
             webhook.kind.clone(),
             status.as_str(),
             body,
-            folded.map(|(before, _)| before.id.uuid()),
-            folded.map_or(0, |(before, _)| before.revision),
+            folded.map(|(before, ..)| before.id.uuid()),
+            folded.map_or(0, |(before, ..)| before.revision),
             doc,
             written.0,
             written.1,
             written.2,
-            eventlog::meta(ctx),
+            meta,
         ));
         let outcome: String = self.call("payment.webhook", query).await?;
         decode(Value::String(outcome))
@@ -101,20 +104,25 @@ impl Store {
             #[diesel(sql_type = SqlUuid)]
             tenant_id: Uuid,
             #[diesel(sql_type = Text)]
+            provider: String,
+            #[diesel(sql_type = Text)]
             event_id: String,
         }
         let rows = self.pg.worker("payment.parked", |conn| {
             async move {
                 // By chance, so that many hopeless events of one tenant do not keep others from their turn.
                 let query = diesel::sql_query(
-                    "SELECT tenant_id, event_id FROM webhook_events WHERE status = 'PARKED' AND provider = $1 \
-                     AND received_at > now() - interval '24 hours' ORDER BY random() LIMIT $2",
+                    "SELECT tenant_id, provider, event_id FROM webhook_events WHERE status = 'PARKED' \
+                     AND received_at > now() - interval '24 hours' ORDER BY random() LIMIT $1",
                 );
-                Ok(query.bind::<Text, _>(PROVIDER).bind::<BigInt, _>(PASS).load::<Doc>(conn).await?)
+                Ok(query.bind::<BigInt, _>(PASS).load::<Doc>(conn).await?)
             }
             .boxed()
         });
-        let parked = |row: Doc| Parked { tenant: TenantId::from_uuid(row.tenant_id), event_id: row.event_id };
+        let parked = |Doc { tenant_id, provider, event_id }| {
+            let tenant = TenantId::from_uuid(tenant_id);
+            Parked { tenant, provider, event_id }
+        };
         Ok(rows.await?.into_iter().map(parked).collect())
     }
 
@@ -123,9 +131,10 @@ impl Store {
     /// # Errors
     /// [`Fault`] of the database.
     pub async fn parked_body(&self, parked: &Parked) -> Result<Option<Vec<u8>>, Fault> {
-        let query = diesel::select(sql::webhook_body(parked.tenant.uuid(), PROVIDER, parked.event_id.clone()));
+        let query =
+            diesel::select(sql::webhook_body(parked.tenant.uuid(), parked.provider.clone(), parked.event_id.clone()));
         let sealed: Option<Vec<u8>> = self.call("payment.parked_body", query).await?;
         let Some(sealed) = sealed else { return Ok(None) };
-        self.open_body(parked.tenant, PROVIDER, &parked.event_id, &sealed).await.map(Some)
+        self.open_body(parked.tenant, &parked.provider, &parked.event_id, &sealed).await.map(Some)
     }
 }

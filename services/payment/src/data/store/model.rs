@@ -78,6 +78,8 @@ pub enum Place<E> {
 /// A signed event of a provider.
 #[derive(Debug, Clone)]
 pub struct Webhook {
+    /// Whose it is.
+    pub provider: String,
     /// Provider's id of it; folded once.
     pub event_id: String,
     /// Provider's type of it.
@@ -171,6 +173,8 @@ pub struct Due {
 pub struct Parked {
     /// Its tenant.
     pub tenant: TenantId,
+    /// Whose it is.
+    pub provider: String,
     /// Provider's id of it.
     pub event_id: String,
 }
@@ -193,11 +197,14 @@ impl OpenEntries {
     pub fn has(&self, ends: Ends<'_>) -> bool {
         match ends {
             Ends::Captured(capture) | Ends::CaptureRefused(capture, _) => {
-                self.captures.iter().any(|open| open.shipment() == capture.shipment())
+                let same = |open: &Capture| (open.shipment(), open.attempt) == (capture.shipment(), capture.attempt);
+                self.captures.iter().any(same)
             }
             Ends::Refunded(refund, _) | Ends::RefundRefused(refund, _) => {
                 self.refunds.iter().any(|open| open.id() == refund.id())
             }
+            // It had ended before.
+            Ends::RefundReturned(..) => false,
             Ends::Incremented(increment) | Ends::IncrementRefused(increment, _) => {
                 self.increments.iter().any(|open| open.id() == increment.id())
             }

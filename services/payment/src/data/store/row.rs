@@ -21,6 +21,8 @@ pub(super) struct Row {
     refunded: i64,
     refunded_own: i64,
     refund_pending: i64,
+    refund_returned: i64,
+    pending: i32,
     disputes: BTreeMap<String, DisputeRow>,
     ceiling: i64,
     customer_id: Option<Uuid>,
@@ -58,6 +60,8 @@ impl From<Row> for Payment {
             refunded: row.refunded,
             refunded_own: row.refunded_own,
             refund_pending: row.refund_pending,
+            refund_returned: row.refund_returned,
+            pending: row.pending,
             disputes: row.disputes.into_iter().map(|(id, row)| (id, row.into())).collect(),
             ceiling: row.ceiling,
             customer: row.customer_id.map(UserId::from_uuid),
@@ -136,6 +140,7 @@ pub(super) struct Facts<'a> {
     refunded: i64,
     refunded_own: i64,
     refund_pending: i64,
+    refund_returned: i64,
     disputes: BTreeMap<&'a str, DisputeRow>,
     disputed: i64,
     manual: bool,
@@ -155,6 +160,8 @@ pub(super) struct Facts<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     refund: Option<Ending<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    returned: Option<Ending<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     increment: Option<Ending<'a>>,
 }
 
@@ -168,6 +175,7 @@ impl<'a> Facts<'a> {
             refunded: payment.refunded,
             refunded_own: payment.refunded_own,
             refund_pending: payment.refund_pending,
+            refund_returned: payment.refund_returned,
             disputes: payment.disputes.iter().map(|(id, dispute)| (id.as_str(), (*dispute).into())).collect(),
             disputed: payment.disputed(),
             manual: payment.manual,
@@ -188,6 +196,7 @@ impl<'a> Facts<'a> {
             unresolved: payment.unresolved(),
             capture: ends.and_then(Ends::capture),
             refund: ends.and_then(Ends::refund),
+            returned: ends.and_then(Ends::returned),
             increment: ends.and_then(Ends::increment),
         }
     }
@@ -204,6 +213,8 @@ pub enum Ends<'a> {
     Refunded(&'a Refund, &'a str),
     /// The provider refused to give it back, with this code.
     RefundRefused(&'a Refund, &'a str),
+    /// The provider had given it back and has it again, with this code.
+    RefundReturned(&'a Refund, &'a str),
     /// The provider holds more.
     Incremented(&'a Increment),
     /// The provider does not hold more, with this code.
@@ -219,6 +230,17 @@ struct Ending<'a> {
 }
 
 impl<'a> Ends<'a> {
+    /// What the audit calls a refusal, over how many minor units it was, and its code.
+    pub(super) fn refusal(self) -> Option<(&'static str, i64, &'a str)> {
+        match self {
+            Self::CaptureRefused(capture, code) => Some(("CAPTURE_REFUSED", capture.amount, code)),
+            Self::RefundRefused(refund, code) => Some(("REFUND_REFUSED", refund.amount, code)),
+            Self::RefundReturned(refund, code) => Some(("REFUND_RETURNED", refund.amount, code)),
+            Self::IncrementRefused(increment, code) => Some(("INCREMENT_REFUSED", increment.amount, code)),
+            Self::Captured(_) | Self::Refunded(..) | Self::Incremented(_) => None,
+        }
+    }
+
     fn capture(self) -> Option<Ending<'a>> {
         let (capture, state, code) = match self {
             Self::Captured(capture) => (capture, EntryState::Succeeded, None),
@@ -235,6 +257,11 @@ impl<'a> Ends<'a> {
             _ => return None,
         };
         Some(Ending { id: refund.id, state, code, provider_reference })
+    }
+
+    fn returned(self) -> Option<Ending<'a>> {
+        let Self::RefundReturned(refund, code) = self else { return None };
+        Some(Ending { id: refund.id, state: EntryState::Failed, code: Some(code), provider_reference: None })
     }
 
     fn increment(self) -> Option<Ending<'a>> {
@@ -277,6 +304,8 @@ pub struct Capture {
     shipment: Uuid,
     #[serde(rename = "payment_id")]
     payment: Uuid,
+    /// The attempt whose hold it takes from.
+    pub attempt: i16,
     /// Minor units of the payment's currency.
     pub amount: i64,
     /// Nothing more will be captured.
@@ -305,6 +334,8 @@ impl Capture {
 pub struct Increment {
     #[serde(rename = "increment_id")]
     id: Uuid,
+    /// How much more, minor units.
+    amount: i64,
     /// Held in total when it is done, minor units.
     pub target: i64,
     /// Where it stands.

@@ -135,13 +135,36 @@ async fn captures_refunds_and_cancels_have_one_effect_per_key() {
     }
     let too_much = world.stripe.capture(&held.reference, usd(4_000), false, "shp_2").await;
     assert!(matches!(&too_much, Err(Trouble::Refused { code, .. }) if code == "amount_too_large"), "{too_much:?}");
-    let first = world.stripe.refund(&held.reference, usd(500), "rfd_1").await.expect("a refund");
-    assert_eq!(world.stripe.refund(&held.reference, usd(500), "rfd_1").await.expect("the same refund"), first);
+    let back = Refunding { reference: &held.reference, amount: usd(500), key: "rfd_1", ours: None };
+    let first = world.stripe.refund(back).await.expect("a refund");
+    assert_eq!(world.stripe.refund(back).await.expect("the same refund"), first);
     let gone = world.stripe.cancel(&held.reference, "void").await.expect("the rest is let go");
     assert_eq!((gone.phase, gone.received, gone.refunded), (Phase::Canceled, 2_000, 500));
     let again = world.stripe.cancel(&held.reference, "void again").await;
-    assert!(matches!(&again, Err(Trouble::Refused { intent: Some(intent), .. }) if intent.phase == Phase::Canceled));
+    let Err(Trouble::Refused { intent: Some(intent), .. }) = &again else { panic!("a refusal: {again:?}") };
+    assert_eq!((intent.phase, intent.refunded), (Phase::Canceled, 500), "with what was given back");
     assert_eq!((world.effects("capture").await, world.effects("refund").await, world.effects("void").await), (1, 1, 1));
+}
+
+#[tokio::test]
+async fn pay_11_what_was_given_back_is_read_from_the_charge_wherever_a_payment_is_shown() {
+    let (world, ask) = (World::start().await, ask("pm_sim_visa"));
+    let held = world.stripe.authorize(ask).await.expect("a hold");
+    world.stripe.capture(&held.reference, usd(2_000), false, "shp_1").await.expect("a capture");
+    let ours = Some((ask.tenant, ask.payment, RefundId::new()));
+    let back = Refunding { reference: &held.reference, amount: usd(500), key: "rfd_1", ours };
+    let refund = world.stripe.refund(back).await.expect("a refund");
+    let known = world.stripe.find_refund(&held.reference, ours.expect("ours").2).await.expect("an answer");
+    assert_eq!(known, Some(refund));
+    assert_eq!(world.stripe.find_refund(&held.reference, RefundId::new()).await.expect("an answer"), None);
+    let by_id = world.stripe.find(ask.payment, Some(&held.reference), &[]).await.expect("an answer");
+    let searched = world.stripe.find(ask.payment, None, &[]).await.expect("an answer");
+    let listed = world.stripe.list(0, i64::MAX).await.expect("a list").pop().map(|one| one.snapshot);
+    let later = world.stripe.capture(&held.reference, usd(1_000), false, "shp_2").await.expect("a capture");
+    let raised = world.stripe.increment(&held.reference, usd(6_000), "inc_1").await.expect("more");
+    for seen in [by_id, searched, listed, Some(later), Some(raised)] {
+        assert_eq!(seen.map(|seen| seen.refunded), Some(500));
+    }
 }
 
 #[tokio::test]

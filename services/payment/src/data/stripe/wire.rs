@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use ids::RefundId;
 use money::{Currency, Money};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::data::gateway::Report;
-use crate::logic::state::{Check, Dispute, Outcome, Phase, Snapshot};
+use crate::logic::state::{Check, Dispute, Outcome, Phase, RefundSeen, RefundState, Snapshot};
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Intent {
@@ -15,9 +16,6 @@ pub(super) struct Intent {
     amount: i64,
     #[serde(default)]
     amount_received: i64,
-    /// Not Stripe's own, but some compatible providers say it here; Stripe says it on the charge.
-    #[serde(default)]
-    amount_refunded: i64,
     currency: String,
     status: String,
     #[serde(default)]
@@ -95,8 +93,17 @@ pub(super) struct Found {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Refund {
-    pub(super) id: String,
-    pub(super) status: String,
+    id: String,
+    status: String,
+    failure_reason: Option<String>,
+    #[serde(default)]
+    pub(super) metadata: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Refunds {
+    pub(super) data: Vec<Refund>,
+    pub(super) has_more: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -151,7 +158,7 @@ impl Intent {
             amount: Money::new(currency(&self.currency)?, self.amount),
             phase,
             received: self.amount_received,
-            refunded: self.amount_refunded,
+            refunded: self.latest_charge["amount_refunded"].as_i64().unwrap_or_default(),
             decline_reason: self.last_payment_error.as_ref().map(ErrorBody::code),
             action_url: self.next_action.and_then(|action| action.redirect_to_url).map(|redirect| redirect.url),
             reference: self.id,
@@ -173,6 +180,33 @@ impl Charge {
             avs: None,
             cvv: None,
         })
+    }
+}
+
+impl Refund {
+    /// Which refund of ours it is; none when somebody else asked for it.
+    pub(super) fn ours(&self) -> Option<RefundId> {
+        self.metadata.get("refund")?.parse().ok()
+    }
+
+    /// The refund as it stands.
+    pub(super) fn seen(self) -> RefundSeen {
+        let state = match self.status.as_str() {
+            "succeeded" => RefundState::Succeeded,
+            "failed" | "canceled" => {
+                RefundState::Failed(self.failure_reason.unwrap_or_else(|| format!("refund_{}", self.status)))
+            }
+            _ => RefundState::Pending,
+        };
+        RefundSeen { reference: self.id, state }
+    }
+
+    /// What it says; what others gave back is counted on the charge.
+    pub(super) fn report(self) -> Report {
+        match self.ours() {
+            Some(refund) => Report::Refund { refund, seen: self.seen() },
+            None => Report::Nothing,
+        }
     }
 }
 

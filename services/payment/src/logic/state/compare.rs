@@ -29,6 +29,14 @@ impl Difference {
 }
 
 impl Payment {
+    /// Whether the resolving job may yet find this at the provider, as what the payment waits for or as a stray: until
+    /// then nobody can say that no payment wants it.
+    pub fn awaits(&self, provider: &str, reference: &str) -> bool {
+        let looked_for = self.provider == provider && self.undetermined() && self.unresolved();
+        let over = self.old_references.iter().any(|old| old == reference);
+        (looked_for || self.stray.as_deref() == Some(provider)) && !over
+    }
+
     /// How the payment differs from what the provider has of it; none when it does not, or an earlier attempt is meant.
     pub fn differs(&self, theirs: &Snapshot) -> Option<Difference> {
         if self.old_references.contains(&theirs.reference) {
@@ -36,7 +44,7 @@ impl Payment {
         }
         let Ok(next) = self.observe(theirs) else { return Some(Difference::Amount) };
         let amounts = |payment: &Self| (payment.authorized, payment.captured, payment.refunded);
-        let ahead = self.captured > theirs.received || self.refunded > theirs.refunded;
+        let ahead = self.captured > theirs.received || next.refunded != theirs.refunded;
         if amounts(&next) != amounts(self) || ahead {
             Some(Difference::Amount)
         } else {

@@ -58,6 +58,26 @@ pub struct Snapshot {
     pub cvv: Option<Check>,
 }
 
+/// Where the provider says a refund stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RefundState {
+    /// The bank is not done with it.
+    Pending,
+    /// Done; yet the bank may still send it back.
+    Succeeded,
+    /// It did not reach the customer, and why.
+    Failed(String),
+}
+
+/// The provider's view of one refund of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefundSeen {
+    /// Provider's id of it.
+    pub reference: String,
+    /// Where it stands.
+    pub state: RefundState,
+}
+
 /// A report does not belong to the payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
@@ -67,6 +87,9 @@ pub enum Mismatch {
     /// The provider knows the payment under another id already.
     #[error("the provider reports a second intent for the payment")]
     Reference,
+    /// The payment was moved to another provider.
+    #[error("a provider reports that does not have the payment any more")]
+    Provider,
     /// The money came outside of any provider.
     #[error("the provider reports on a payment whose money came outside of it")]
     Outside,

@@ -308,3 +308,18 @@ fn money_that_turns_up_after_a_void_must_be_let_go_and_is_not_announced() {
         (State::Voided, false, vec![Change::Voided(ASKED)])
     );
 }
+
+#[test]
+fn pay_04_a_refund_that_came_back_frees_its_sum_and_older_counts_do_not_take_it_again() {
+    let counted = seen(Phase::Done, ASKED, 4_000);
+    let back = after(&[seen(Phase::Done, ASKED, 0)]);
+    let back = Payment { refund_pending: 4_000, ..back }.observe(&counted).expect("a fitting report").gave_back(4_000);
+    assert_eq!((back.refunded, back.refundable()), (4_000, 6_000));
+    let failed = back.came_back(4_000);
+    assert_eq!((failed.refunded, failed.refundable(), failed.state()), (0, ASKED, State::Captured));
+    let late = failed.observe(&counted).expect("a fitting report");
+    assert_eq!((late.refunded, late.refundable()), (0, ASKED));
+    let again = Payment { refund_pending: 3_000, ..late }.gave_back(3_000);
+    assert_eq!((again.refunded, again.refundable(), again.refunded_own), (3_000, 7_000, 3_000));
+    assert_eq!(again.differs(&seen(Phase::Done, ASKED, 3_000)), None);
+}

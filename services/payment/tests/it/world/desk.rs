@@ -1,22 +1,25 @@
 //! What staff, subscriptions and operators do.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
+use contract::common::v1::Money;
 use contract::payment::v1::payment_service_client::PaymentServiceClient;
 use contract::payment::v1::reconciliation_service_client::ReconciliationServiceClient;
 use contract::payment::v1::{
     AuthorizePaymentRequest, Discrepancy, GetReconciliationReportRequest, InquirePaymentRequest,
-    ListDiscrepanciesRequest, Payment, ReconciliationReport, ResolveDiscrepancyRequest, RunReconciliationRequest,
-    VoidPaymentRequest,
+    ListDiscrepanciesRequest, Payment, ReconciliationReport, Refund, RefundPaymentRequest, ResolveDiscrepancyRequest,
+    RunReconciliationRequest, VoidPaymentRequest,
 };
 use ctx::Role;
 use fault::Fault;
+use hmac::{Hmac, KeyInit, Mac};
 use ids::OrderId;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use secrecy::SecretString;
-use serde_json::Value;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
 use serve::auth::SigningKey;
 use serve::{Mesh, Settings};
+use sha2::Sha256;
 
 use super::{ASKED, World, usd};
 
@@ -77,6 +80,71 @@ impl World {
         Ok(lines.iter().filter(ours).map(mandate).collect())
     }
 
+    /// What the second provider notifies of a payment as it stands there now.
+    pub async fn notification(&self, id: &str, code: &str, reference: &str) -> Result<Vec<u8>> {
+        let url = format!("{}/adyen/v71/payments/{reference}", self.provider);
+        let text = self.http.get(url).header("X-API-Key", "AQE_test").send().await?.text().await?;
+        let payment: Value = serde_json::from_str(&text)?;
+        let item = json!({"pspReference": id, "eventCode": code, "eventDate": Timestamp::now(), "payment": payment});
+        Ok(json!({"live": "false", "notificationItems": [{"NotificationRequestItem": item}]}).to_string().into_bytes())
+    }
+
+    /// The second provider's signature of a notification.
+    pub fn sign_second(&self, body: &[u8], at: i64) -> String {
+        let secret = self.settings.webhook_secret("payments.second", self.tenant);
+        let mac = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes()).expect("any key will do");
+        let mac = mac.chain_update(format!("{at}:")).chain_update(body);
+        format!("{at}:{}", hex::encode(mac.finalize().into_bytes()))
+    }
+
+    /// Somebody else lets a hold at the second provider go.
+    pub async fn cancelled_at_second(&self, reference: &str) -> Result<()> {
+        let url = format!("{}/adyen/v71/payments/{reference}/cancels", self.provider);
+        let body = json!({"paymentPspReference": reference}).to_string();
+        let asked = self.http.post(url).header("X-API-Key", "AQE_other").body(body).send().await?;
+        ensure!(asked.status().is_success(), "the provider refused: {}", asked.status());
+        Ok(())
+    }
+
+    /// A refund in some currency.
+    pub async fn refund_in(&self, currency: &str, payment: &str, minor: i64) -> Result<Refund, Fault> {
+        let (peers, mut client): (_, PaymentServiceClient<_>) = self.client("order");
+        let amount = Some(Money { currency_code: currency.to_owned(), amount_minor: minor });
+        let (payment_id, reason) = (payment.to_owned(), "damaged".to_owned());
+        let message = RefundPaymentRequest { payment_id, amount, reason };
+        Ok(client.refund_payment(peers.request_keyed(&self.ctx(), currency, message)).await?.into_inner())
+    }
+
+    /// Somebody else asks the provider, who tells nobody.
+    pub async fn behind_our_back(&self, path: &str) -> Result<()> {
+        let asked = self.http.post(format!("{}/v1/{path}", self.provider)).bearer_auth("sk_other").send().await?;
+        ensure!(asked.status().is_success(), "the provider refused: {}", asked.status());
+        Ok(())
+    }
+
+    /// The newest refund of a payment, as the provider shows it.
+    pub async fn their_refund(&self, reference: &str) -> Result<Value> {
+        let url = format!("{}/v1/refunds?payment_intent={reference}", self.provider);
+        let text = self.http.get(url).bearer_auth("sk_test_1").send().await?.text().await?;
+        let found: Value = serde_json::from_str(&text)?;
+        Ok(found["data"].get(0).context("the provider has no such refund")?.clone())
+    }
+
+    /// The bank ends the newest refund of a payment, well or badly; the refund then.
+    pub async fn end_refund(&self, reference: &str, outcome: &str) -> Result<Value> {
+        let refund = self.their_refund(reference).await?;
+        let url = format!("{}/_sim/refunds/{}", self.provider, refund["id"].as_str().unwrap_or_default());
+        let body = json!({"outcome": outcome}).to_string();
+        let answer = self.http.post(url).header("content-type", "application/json").body(body).send().await?;
+        ensure!(answer.status().is_success(), "the refund does not end: {}", answer.status());
+        self.their_refund(reference).await
+    }
+
+    /// The body of an event about a refund or charge.
+    pub fn refund_event(id: &str, kind: &str, object: &Value) -> Vec<u8> {
+        json!({"id": id, "type": kind, "data": {"object": object}}).to_string().into_bytes()
+    }
+
     /// Today in UTC.
     pub fn today() -> String {
         Timestamp::now().to_zoned(TimeZone::UTC).date().to_string()
@@ -87,7 +155,11 @@ impl World {
     }
 
     pub async fn reconcile(&self, day: &str) -> Result<ReconciliationReport, Fault> {
-        let message = RunReconciliationRequest { provider: "stripe".to_owned(), day: day.to_owned() };
+        self.reconcile_with("stripe", day).await
+    }
+
+    pub async fn reconcile_with(&self, provider: &str, day: &str) -> Result<ReconciliationReport, Fault> {
+        let message = RunReconciliationRequest { provider: provider.to_owned(), day: day.to_owned() };
         Ok(self.books().run_reconciliation(self.personal(Role::TenantAdmin, message)).await?.into_inner())
     }
 
