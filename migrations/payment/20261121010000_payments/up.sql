@@ -203,6 +203,8 @@ CREATE TABLE attempts (
   attempt        smallint    NOT NULL,
   -- The provider's token and the mandate, sealed with the tenant's key (PAY-12).
   instrument     bytea       NOT NULL,
+  -- Why it was refused, once another has begun; of the latest the payment says it.
+  decline_reason text,
   created_at     timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (tenant_id, payment_id, attempt),
   FOREIGN KEY (tenant_id, payment_id) REFERENCES payments
@@ -388,6 +390,18 @@ BEGIN
   PERFORM set_config('app.tenant', p_tenant::text, true);
   RETURN (SELECT a.instrument FROM attempts a WHERE a.tenant_id = p_tenant AND a.payment_id = p_payment
           ORDER BY a.attempt DESC LIMIT 1);
+END $$;
+
+-- What was refused of an order up to a round of paying it: sealed instruments with the providers' codes.
+CREATE FUNCTION attempts_refused(p_tenant uuid, p_order uuid, p_round int) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  RETURN (SELECT coalesce(jsonb_agg(jsonb_build_object('payment_id', r.payment_id, 'instrument', encode(r.instrument, 'hex'),
+      'code', r.code)), '[]') FROM (
+    SELECT a.payment_id, a.instrument,
+      CASE WHEN a.attempt < p.attempt THEN a.decline_reason WHEN p.authorized = 0 THEN p.decline_reason END AS code
+    FROM payments p JOIN attempts a ON a.tenant_id = p.tenant_id AND a.payment_id = p.payment_id
+    WHERE p.tenant_id = p_tenant AND p.order_id = p_order AND p.round <= p_round) r WHERE r.code IS NOT NULL);
 END $$;
 
 -- A change of a payment: its facts, with them the end of a capture, refund or increment, and events.
@@ -647,6 +661,9 @@ DECLARE
   v payments%ROWTYPE;
 BEGIN
   PERFORM set_config('app.tenant', p_tenant::text, true), set_config('app.meta', p_meta::text, true);
+  UPDATE attempts a SET decline_reason = p.decline_reason FROM payments p
+    WHERE p.tenant_id = p_tenant AND p.payment_id = p_payment AND p.revision = p_revision AND p.authorized = 0
+      AND a.tenant_id = p_tenant AND a.payment_id = p_payment AND a.attempt = p.attempt;
   UPDATE payments p SET state = 'PROCESSING', attempt = p.attempt + 1, provider = p_provider,
       old_references = CASE WHEN p.provider_reference IS NULL THEN p.old_references
                             ELSE p.old_references || p.provider_reference END,

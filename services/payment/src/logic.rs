@@ -4,6 +4,7 @@
 mod again;
 mod authorize;
 mod capture;
+mod decline;
 mod holds;
 pub mod hooks;
 mod increment;

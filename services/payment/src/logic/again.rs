@@ -26,7 +26,7 @@ impl App {
     /// makes a repeat harmless.
     ///
     /// # Errors
-    /// Precondition `REAUTHORIZE_REFUSED`; Aborted `ATTEMPT_IN_PROGRESS`; Invalid `attempt`;
+    /// Precondition `REAUTHORIZE_REFUSED`, `PAYMENT_METHOD_REFUSED`; Aborted `ATTEMPT_IN_PROGRESS`; Invalid `attempt`;
     /// NotFound; Unavailable while an outcome is not known.
     pub async fn begin_again(&self, ctx: &Ctx, cmd: BeginAgain) -> Result<Payment, Fault> {
         let (app, ctx) = (self.clone(), ctx.clone());
@@ -45,6 +45,11 @@ impl App {
         if !payment.may_begin_again() {
             return Err(refused(&payment));
         }
+        let method = match &cmd.method {
+            Some(method) => method.clone(),
+            None => self.store().instrument(ctx.tenant, payment.id).await?.method,
+        };
+        self.check_method(ctx, payment.order, payment.round, &method).await?;
         let payment = if payment.holds() {
             // Of many callers one may have begun it meanwhile: its hold is not ours to let go. Nor is one from which a
             // capture is being taken, and after this no other begins.

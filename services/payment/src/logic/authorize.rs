@@ -41,7 +41,8 @@ impl App {
     ///
     /// # Errors
     /// Precondition `PAYMENT_VOIDED` when the order was voided before, `PAYMENT_AMOUNT_DIFFERS` when its payment has
-    /// another amount. A decline is no error, nor is an outcome that nobody knows.
+    /// another amount, `PAYMENT_METHOD_REFUSED` when an earlier round ended with this card for good. A decline is no
+    /// error, nor is an outcome that nobody knows.
     pub async fn authorize(&self, ctx: &Ctx, cmd: Authorize) -> Result<Payment, Fault> {
         let (app, ctx) = (self.clone(), ctx.clone());
         self.finish(async move { app.authorize_to_the_end(&ctx, cmd).await }).await
@@ -49,6 +50,9 @@ impl App {
 
     async fn authorize_to_the_end(&self, ctx: &Ctx, cmd: Authorize) -> Result<Payment, Fault> {
         let Authorize { order, round, amount, ref instrument, customer, immediate, challenge } = cmd;
+        if round > 1 {
+            self.check_method(ctx, order, round - 1, &instrument.method).await?;
+        }
         let provider = self.gateway().choose().name();
         let wanted = Wanted { order, round, amount, instrument, customer, immediate, provider };
         let begun = self.store().begin(ctx, wanted).await?;

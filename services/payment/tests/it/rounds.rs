@@ -113,3 +113,27 @@ async fn pay_18_money_from_outside_pays_for_the_rounds_to_come_and_nobody_is_cha
     assert_eq!(reason(world.mark_paid(&again.id, "cheque 119").await), "MARK_PAID_REFUSED");
     Ok(())
 }
+
+#[tokio::test]
+async fn pay_07_a_card_that_was_refused_for_good_is_not_tried_again_and_another_is() -> Result<()> {
+    let (world, order) = (World::start().await?, OrderId::new());
+    let stolen = world.authorize(order, "pm_sim_stolen_card").await?;
+    assert_eq!((stolen.state(), stolen.decline_reason.as_str()), (S::Declined, "stolen_card"));
+    assert_eq!(world.authorize(order, "pm_sim_stolen_card").await?, stolen, "the same call again is the same answer");
+    let asked = world.calls("payment_intents.create").await?;
+    let fault = world.authorize_round(order, 2, "pm_sim_stolen_card", false).await.expect_err("the bank took it in");
+    assert_eq!((fault.kind(), fault.reason()), (fault::Kind::Precondition, "PAYMENT_METHOD_REFUSED"));
+    assert_eq!(fault.metadata()["code"].as_str(), "stolen_card");
+    assert_eq!(reason(world.reauthorize(&stolen.id, 2, "").await), "PAYMENT_METHOD_REFUSED");
+    assert_eq!(world.calls("payment_intents.create").await?, asked, "nobody is asked");
+    assert_eq!(world.count("SELECT count(*) AS n FROM payments").await?, 1);
+    // An empty card is another matter, and does not make the stolen one better.
+    assert_eq!(world.reauthorize(&stolen.id, 2, "pm_sim_insufficient_funds").await?.state(), S::Declined);
+    assert_eq!(reason(world.reauthorize(&stolen.id, 3, "pm_sim_stolen_card").await), "PAYMENT_METHOD_REFUSED");
+    assert_eq!(world.reauthorize(&stolen.id, 3, "").await?.state(), S::Declined, "it may be filled by now");
+    assert_eq!(reason(world.authorize_round(order, 2, "pm_sim_stolen_card", false).await), "PAYMENT_METHOD_REFUSED");
+    assert_eq!(world.authorize_round(order, 2, "pm_sim_visa", false).await?.state(), S::Authorized);
+    // What one shop's bank says of a card is no matter of another order's.
+    assert_eq!(world.authorize(OrderId::new(), "pm_sim_stolen_card").await?.state(), S::Declined);
+    Ok(())
+}

@@ -1,10 +1,11 @@
 //! Columns that are sealed with the tenant's key (PAY-12): what a payment is paid with, and the bodies of webhooks.
 
 use fault::Fault;
-use ids::{PaymentId, TenantId};
+use ids::{OrderId, PaymentId, TenantId};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-use super::{Store, sql};
+use super::{Store, decode, sql};
 
 /// What a payment is paid with.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,34 @@ impl Store {
         let sealed = sealed.ok_or_else(|| Fault::internal("a payment without an attempt is to be asked for again"))?;
         let plain = self.vault.open(tenant, &of_attempts(payment), &sealed).await?;
         serde_json::from_slice(&plain).map_err(Fault::internal)
+    }
+
+    /// What was tried for an order up to a round and refused with such a code.
+    ///
+    /// # Errors
+    /// [`Fault`] of the database; Internal when one does not open.
+    pub async fn refused_with(
+        &self,
+        tenant: TenantId,
+        order: OrderId,
+        round: i32,
+        such: fn(&str) -> bool,
+    ) -> Result<Vec<(Instrument, String)>, Fault> {
+        #[derive(Deserialize)]
+        struct Refused {
+            payment_id: Uuid,
+            instrument: String,
+            code: String,
+        }
+        let query = diesel::select(sql::attempts_refused(tenant.uuid(), order.uuid(), round));
+        let tried: Vec<Refused> = decode(self.call("payment.refused_with", query).await?)?;
+        let mut refused = Vec::new();
+        for Refused { payment_id, instrument, code } in tried.into_iter().filter(|one| such(&one.code)) {
+            let sealed = hex::decode(instrument).map_err(Fault::internal)?;
+            let plain = self.vault.open(tenant, &of_attempts(PaymentId::from_uuid(payment_id)), &sealed).await?;
+            refused.push((serde_json::from_slice(&plain).map_err(Fault::internal)?, code));
+        }
+        Ok(refused)
     }
 
     pub(super) async fn sealed(

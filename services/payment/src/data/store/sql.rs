@@ -16,6 +16,10 @@ define_sql_function! {
     fn payment_instrument(tenant: Uuid, payment: Uuid) -> Nullable<Binary>;
 }
 define_sql_function! {
+    /// What was refused of an order up to a round: sealed instruments with the codes.
+    fn attempts_refused(tenant: Uuid, order: Uuid, round: Integer) -> Jsonb;
+}
+define_sql_function! {
     /// Whether the order's risk wants a challenge.
     fn risk_challenged(tenant: Uuid, order: Uuid, round: Integer) -> Bool;
 }
