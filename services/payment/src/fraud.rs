@@ -11,6 +11,7 @@ mod store;
 use fault::Fault;
 use pg::Pg;
 use serve::page::Pages;
+use vault::Vault;
 
 pub use grpc::FraudGrpc;
 
@@ -21,12 +22,13 @@ use store::RiskStore;
 pub struct Fraud {
     store: RiskStore,
     pages: Pages,
+    vault: Vault,
 }
 
 impl Fraud {
     /// The use cases over the service's tables.
-    pub fn new(pg: Pg, pages: Pages) -> Self {
-        Self { store: RiskStore::new(pg), pages }
+    pub fn new(pg: Pg, pages: Pages, vault: Vault) -> Self {
+        Self { store: RiskStore::new(pg), pages, vault }
     }
 }
 

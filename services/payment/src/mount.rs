@@ -35,7 +35,7 @@ pub fn mount(boot: &Boot) -> Result<Mount, Fault> {
     let routes = Routes::new(PaymentServiceServer::new(grpc.clone()))
         .add_service(ReconciliationServiceServer::new(grpc.clone()))
         .add_service(PaymentWebhookServiceServer::new(grpc))
-        .add_service(FraudServiceServer::new(FraudGrpc(Fraud::new(pg.clone(), boot.pages()))));
+        .add_service(FraudServiceServer::new(FraudGrpc(Fraud::new(pg.clone(), boot.pages(), vault.clone()))));
     let mut jobs = app.jobs();
     jobs.push(Job::new("payment.retention", move |cancel| Retention::new(pg.clone()).run(cancel).boxed()));
     jobs.push(Job::new("payment.keys", move |cancel| vault.clone().turn_keys_for_ever(cancel).boxed()));

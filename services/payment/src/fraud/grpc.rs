@@ -1,6 +1,6 @@
 //! The methods of risk: messages in, use case, messages out.
 
-use contract::common::v1::Actor;
+use contract::common::v1::{Actor, Address};
 use contract::identity::v1::{RiskPolicy, RiskScorer};
 use contract::payment::v1 as pb;
 use contract::payment::v1::fraud_service_server::FraudService;
@@ -14,6 +14,10 @@ use super::judge::{Chosen, Policy, Stage};
 use super::review::Judge;
 use super::store::Entry;
 use super::{Fraud, unnamed};
+use crate::presentation::wire;
+
+/// Longest part of an address, characters.
+const LONGEST_PART: usize = 200;
 
 /// The methods of the contract.
 #[derive(Clone, Debug)]
@@ -123,30 +127,55 @@ fn judge(request: pb::EvaluateRiskRequest) -> Result<Judge, Fault> {
             None
         }
     };
-    let amount = request.amount.as_ref().map_or(0, |amount| amount.amount_minor);
-    if amount <= 0 {
-        wrong.add("amount.amount_minor", "NOT_POSITIVE", "must be above zero");
-    }
+    let amount = wire::amount(&mut wrong, request.amount.as_ref());
     if !request.client_ip.is_empty() && request.client_ip.parse::<std::net::IpAddr>().is_err() {
         wrong.add("client_ip", "IP_INVALID", "must be an IPv4 or IPv6 address");
     }
     if !(1..=255).contains(&request.payment_method.len()) {
         wrong.add("payment_method", "INVALID_TOKEN", "must be 1 to 255 bytes");
     }
+    if let Some(address) = &request.shipping_address {
+        check_address(&mut wrong, address);
+    }
+    let round = wire::round(&mut wrong, request.round);
     let policy = request.policy.as_ref().map_or_else(Policy::default, policy);
     wrong.finish()?;
-    let (Some(order), Some(customer), Some(stage)) = (order, customer, stage) else { return Err(unnamed()) };
+    let (Some(order), Some(customer), Some(stage), Some(amount)) = (order, customer, stage, amount) else {
+        return Err(unnamed());
+    };
     Ok(Judge {
         order,
-        round: request.round.max(1),
+        round,
         stage,
         customer,
-        amount,
+        amount: amount.minor,
         method: request.payment_method,
         ip: request.client_ip,
         address: request.shipping_address,
         policy,
     })
+}
+
+/// Parts may be missing, for they may have been erased; what is there is an address.
+fn check_address(wrong: &mut Violations, address: &Address) {
+    let parts = [
+        ("recipient", &address.recipient),
+        ("line1", &address.line1),
+        ("line2", &address.line2),
+        ("city", &address.city),
+        ("region", &address.region),
+        ("postal_code", &address.postal_code),
+    ];
+    for (name, part) in parts {
+        if part.chars().count() > LONGEST_PART || part.chars().any(char::is_control) {
+            let field = format!("shipping_address.{name}");
+            wrong.add(field, "ADDRESS_INVALID", "at most 200 characters, no control characters");
+        }
+    }
+    let country = &address.country_code;
+    if !country.is_empty() && !(country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase())) {
+        wrong.add("shipping_address.country_code", "COUNTRY_INVALID", "must be two capital letters, such as US");
+    }
 }
 
 /// A tenant's figures; what it left at zero is the seeds', but a limit of zero counts nothing.

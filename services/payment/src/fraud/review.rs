@@ -8,7 +8,6 @@ use eventlog::NewEvent;
 use fault::Fault;
 use ids::{OrderId, TenantId, UserId};
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::Fraud;
@@ -49,7 +48,7 @@ impl Fraud {
     /// # Errors
     /// [`Fault`] of the database.
     pub async fn judge(&self, ctx: &Ctx, order: Judge) -> Result<Entry, Fault> {
-        let subjects = subjects(ctx.tenant, &order);
+        let subjects = self.subjects(ctx.tenant, &order).await?;
         let mut bits = 0;
         for _ in 0..TURNS {
             let facts = Facts::of_bits(order.amount, bits);
@@ -76,6 +75,29 @@ impl Fraud {
             }
         }
         Err(Fault::aborted("CONTENTION", "what is known of the order changes too fast"))
+    }
+
+    /// Digests keyed by the tenant: nobody who reads the rows can try addresses against them, nor compare them across shops.
+    async fn subjects(&self, tenant: TenantId, order: &Judge) -> Result<Subjects, Fault> {
+        if order.policy.velocity_limit == 0 || order.stage != Stage::Placed {
+            return Ok(Subjects::default());
+        }
+        let digest = async |column: &str, text: &str| {
+            self.vault.digest(tenant, &format!("risk_journal.{column}"), text.as_bytes()).await
+        };
+        let place = order.address.as_ref().map(|address| {
+            let fields = [&address.country_code, &address.postal_code, &address.city, &address.line1, &address.line2];
+            fields.map(|field| field.trim().to_lowercase()).join("\n")
+        });
+        Ok(Subjects {
+            customer: Some(order.customer.uuid()),
+            card: Some(digest("card", &order.method).await?),
+            ip: if order.ip.is_empty() { None } else { Some(digest("ip", &order.ip).await?) },
+            address: match place {
+                Some(place) => Some(digest("address", &place).await?),
+                None => None,
+            },
+        })
     }
 
     /// Ends a review; the same end again changes nothing.
@@ -157,29 +179,4 @@ fn cursor(bytes: &[u8]) -> Result<(Timestamp, Uuid), Fault> {
 
 fn event<E: Event>(event: &E) -> NewEvent {
     NewEvent::new(E::TYPE, E::TOPIC, event.encode_to_vec())
-}
-
-/// Digests bound to the tenant: nobody reads a card, an IP or an address out of them, nor compares them across shops.
-fn subjects(tenant: TenantId, order: &Judge) -> Subjects {
-    if order.policy.velocity_limit == 0 || order.stage != Stage::Placed {
-        return Subjects::default();
-    }
-    let digest = |kind: &str, text: &str| {
-        let mut digest = Sha256::new();
-        for part in [tenant.to_string().as_str(), kind, text] {
-            digest.update(part.as_bytes());
-            digest.update([0]);
-        }
-        digest.finalize()[..16].to_vec()
-    };
-    let place = order.address.as_ref().map(|address| {
-        let fields = [&address.country_code, &address.postal_code, &address.city, &address.line1, &address.line2];
-        fields.map(|field| field.trim().to_lowercase()).join("\n")
-    });
-    Subjects {
-        customer: Some(order.customer.uuid()),
-        card: Some(digest("card", &order.method)),
-        ip: (!order.ip.is_empty()).then(|| digest("ip", &order.ip)),
-        address: place.map(|place| digest("address", &place)),
-    }
 }

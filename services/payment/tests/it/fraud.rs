@@ -11,6 +11,7 @@ use fault::Fault;
 use futures::future::join_all;
 use ids::{OrderId, UserId};
 use jiff::Timestamp;
+use sha2::{Digest, Sha256};
 use tonic::Request;
 
 use crate::world::{World, reason, usd};
@@ -272,7 +273,52 @@ async fn frd_04_what_cannot_be_judged_is_refused_with_every_wrong_field() -> Res
     let fault = evaluate(&world, wrong).await.expect_err("must be refused");
     let fields: Vec<_> = fault.violations().iter().map(|violation| violation.field.as_str()).collect();
     assert_eq!(fields, ["order_id", "customer_id", "stage", "amount.amount_minor", "client_ip", "payment_method"]);
+    let wrong = EvaluateRiskRequest {
+        amount: Some(contract::common::v1::Money { currency_code: "usd".to_owned(), amount_minor: 1 }),
+        shipping_address: Some(Address {
+            line1: "x".repeat(201),
+            city: "San\nFrancisco".to_owned(),
+            country_code: "USA".to_owned(),
+            ..Address::default()
+        }),
+        round: -5,
+        ..fresh()
+    };
+    let fault = evaluate(&world, wrong).await.expect_err("must be refused");
+    let fields: Vec<_> = fault.violations().iter().map(|violation| violation.field.as_str()).collect();
+    let address = ["shipping_address.line1", "shipping_address.city", "shipping_address.country_code"];
+    assert_eq!(fields, [&["amount.currency_code"][..], &address, &["round"]].concat());
     assert_eq!(world.count("SELECT count(*) AS n FROM risk_journal").await?, 0);
+    // What was erased of an address is no error.
+    let erased = EvaluateRiskRequest { shipping_address: Some(Address::default()), round: 0, ..fresh() };
+    assert_eq!(evaluate(&world, erased).await?.round, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn frd_03_nobody_who_reads_the_journal_can_try_addresses_against_it() -> Result<()> {
+    let world = World::start().await?;
+    let order = EvaluateRiskRequest { client_ip: "203.0.113.7".to_owned(), ..fresh() };
+    evaluate(&world, order.clone()).await?;
+    let kept =
+        "SELECT count(*) AS n FROM risk_journal WHERE length(ip) = 32 AND length(card) = 32 AND length(address) = 32";
+    assert_eq!(world.count(kept).await?, 1);
+    // All of IPv4 is tried in minutes where the digest needs no secret.
+    let tenant = world.tenant.to_string();
+    for guess in [order.client_ip.clone(), format!("{tenant}\0ip\0{}\0", order.client_ip)] {
+        let digest = hex::encode(Sha256::digest(guess.as_bytes()));
+        let found = format!(
+            "SELECT count(*) AS n FROM risk_journal WHERE substring(ip FOR 16) = substring('\\x{digest}'::bytea FOR 16)"
+        );
+        assert_eq!(world.count(&found).await?, 0);
+    }
+    // Another shop's digest of the same address is another.
+    evaluate(
+        &world.as_tenant(ids::TenantId::new()),
+        EvaluateRiskRequest { order_id: OrderId::new().to_string(), ..order },
+    )
+    .await?;
+    assert_eq!(world.count("SELECT count(DISTINCT ip) AS n FROM risk_journal").await?, 2);
     Ok(())
 }
 
