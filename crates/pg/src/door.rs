@@ -247,16 +247,9 @@ impl Pg {
         let task = async move {
             let mut attempt = 1;
             loop {
-                let mut conn = checkout(&pool).await?;
-                match transaction(&mut conn, &begin, &body).await {
+                match transaction(&pool, &begin, &body).await {
                     Err(error) if error.transient() && attempt < REPEATS => attempt += 1,
-                    Err(error) => {
-                        if gone(&error) {
-                            drop(Object::take(conn));
-                        }
-                        return Err(error);
-                    }
-                    Ok(value) => return Ok(value),
+                    result => return result,
                 }
             }
         };
@@ -301,7 +294,7 @@ async fn together(
     calls: Vec<Arc<dyn Call>>,
 ) -> Vec<Result<Result<Answer, Error>, Fault>> {
     if calls.len() > 1 {
-        match batch(&pool, tenant, &calls).await {
+        match batch(&pool, tenant, calls.clone()).await {
             Ok(answers) => return answers.into_iter().map(|answer| Ok(Ok(answer))).collect(),
             // It may have been committed: whoever asks again finds out.
             Err(error) if gone(&error) => return calls.iter().map(|_| Err(lost())).collect(),
@@ -315,21 +308,13 @@ async fn together(
     answers
 }
 
-async fn batch(pool: &Pool<Conn>, tenant: TenantId, calls: &[Arc<dyn Call>]) -> Result<Vec<Answer>, Error> {
-    let mut conn = checkout(pool).await?;
+async fn batch(pool: &Pool<Conn>, tenant: TenantId, calls: Vec<Arc<dyn Call>>) -> Result<Vec<Answer>, Error> {
     let begin = format!("BEGIN; SET LOCAL app.tenant = '{}'", tenant.uuid());
-    let result = async {
-        conn.batch_execute(&begin).await?;
-        match shared::send(&conn, calls).await {
-            Ok(answers) => conn.batch_execute("COMMIT").await.map(|()| answers).map_err(Error::from),
-            Err(error) => conn.batch_execute("ROLLBACK").await.map_err(Error::from).and(Err(error)),
-        }
-    };
-    let result = result.await;
-    if matches!(&result, Err(error) if gone(error)) {
-        drop(Object::take(conn));
-    }
-    result
+    transaction(pool, &begin, &move |conn: &mut Conn| {
+        let calls = calls.clone();
+        async move { shared::send(conn, &calls).await }.boxed()
+    })
+    .await
 }
 
 fn lost() -> Fault {
@@ -352,22 +337,41 @@ async fn checkout(pool: &Pool<Conn>) -> Result<Object<Conn>, Error> {
     })
 }
 
+/// A connection with an open transaction, which nobody else may get: it goes back into the pool only when the
+/// transaction has ended, and is closed when a panic or the end of its runtime leaves it open. The pool itself cannot
+/// tell, for diesel has not seen the BEGIN.
+struct Lent(Option<Object<Conn>>);
+
+impl Lent {
+    fn conn(&mut self) -> Result<&mut Conn, Error> {
+        self.0.as_deref_mut().ok_or(Error::Aborted)
+    }
+
+    fn give_back(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(conn) = self.0.take() {
+            drop(Object::take(conn));
+        }
+    }
+}
+
 /// BEGIN and the tenant travel together; diesel's transaction manager would make a round trip of each.
-async fn transaction<T, F>(conn: &mut Conn, begin: &str, body: &F) -> Result<T, Error>
+async fn transaction<T, F>(pool: &Pool<Conn>, begin: &str, body: &F) -> Result<T, Error>
 where
     F: for<'c> Fn(&'c mut Conn) -> BoxFuture<'c, Result<T, Error>>,
 {
+    let mut lent = Lent(Some(checkout(pool).await?));
+    let conn = lent.conn()?;
     conn.batch_execute(begin).await?;
-    match body(conn).await {
-        Ok(value) => {
-            conn.batch_execute("COMMIT").await?;
-            Ok(value)
-        }
-        Err(error) => {
-            conn.batch_execute("ROLLBACK").await?;
-            Err(error)
-        }
-    }
+    let result = body(conn).await;
+    conn.batch_execute(if result.is_ok() { "COMMIT" } else { "ROLLBACK" }).await?;
+    lent.give_back();
+    result
 }
 
 fn gone(error: &Error) -> bool {
