@@ -112,20 +112,21 @@ impl Consumer {
 
     /// Runs until cancelled; then gives its logs back, so that another process need not wait for the lease.
     pub async fn run(self, cancel: CancellationToken) {
+        // Beside each other: however long parked events take, what is new does not wait for them.
+        tokio::join!(self.tail(&cancel), parking::look_after(&self.pg, &self.subscription, &cancel));
+        self.release().await;
+    }
+
+    async fn tail(&self, cancel: &CancellationToken) {
         let mut commits: Vec<_> = self.subscription.services().into_iter().map(pg::commits_of).collect();
         let (mut pause, mut gather) = (FIRST, FIRST);
         let mut renewed: Option<Instant> = None;
-        let mut parked_looked = Instant::now();
         while !cancel.is_cancelled() {
             if renewed.is_none_or(|at| at.elapsed() >= LEASE_RENEWAL) {
                 match self.lease().await {
                     Ok(()) => renewed = Some(Instant::now()),
                     Err(error) => tracing::warn!(consumer = self.subscription.consumer, %error, "no lease"),
                 }
-            }
-            if parked_looked.elapsed() >= Duration::from_millis(500) {
-                parked_looked = Instant::now();
-                parking::retry_due(&self.pg, &self.subscription).await;
             }
             commits.iter_mut().for_each(watch::Receiver::mark_unchanged);
             let began = Instant::now();
@@ -157,7 +158,6 @@ impl Consumer {
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(IDLE),
             }
         }
-        self.release().await;
     }
 
     async fn lease(&self) -> Result<(), pg::Error> {

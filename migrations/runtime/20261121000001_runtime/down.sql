@@ -1,4 +1,4 @@
-DROP FUNCTION inbox_claim, idempotency_store, idempotency_claim, saga_advance, saga_load, saga_due, saga_wake, saga_start, events_tail,
+DROP FUNCTION parked_revive, inbox_claim, idempotency_store, idempotency_claim, saga_advance, saga_load, saga_due, saga_wake, saga_start, events_tail,
   stream_read, snapshot_save, snapshot_due, events_append, event_append;
 DROP TYPE recorded, picture, happened, saga_move;
 DROP TABLE shard_leases, saga_log, sagas, parked, inbox, idempotency, snapshots, events;

@@ -351,9 +351,13 @@ BEGIN
   found := ARRAY(SELECT s.at FROM (SELECT DISTINCT id FROM unnest(p_sagas) AS w (id) ORDER BY id) w CROSS JOIN LATERAL (
     SELECT s.ctid AS at FROM sagas s WHERE s.tenant_id = p_tenant AND s.saga_id = w.id
       -- Hidden in an expression: the index of due sagas must look useless here, it is full of dead entries.
-      AND (s.status || '') IN ('running', 'waiting') AND (p_until IS NULL OR s.step <= p_until) LIMIT 1 FOR UPDATE) s);
+      -- One that waits for a person in its forward half can still be turned back.
+      AND ((s.status || '') IN ('running', 'waiting')
+        OR p_undo_reason IS NOT NULL AND s.status = 'attention' AND s.phase = 'do')
+      AND (p_until IS NULL OR s.step <= p_until) LIMIT 1 FOR UPDATE) s);
   IF cardinality(found) > 0 THEN
     UPDATE sagas SET signals = signals + 1, undo_reason = coalesce(undo_reason, p_undo_reason),
+      status = CASE WHEN status = 'attention' THEN 'running' ELSE status END,
       wake_at = CASE WHEN status = 'waiting' OR p_undo_reason IS NOT NULL THEN now() ELSE wake_at END
       WHERE ctid = ANY (found);
   END IF;
@@ -494,6 +498,18 @@ BEGIN
   RETURN claims;
 END $$;
 
+-- For an operator: dead letters of a tenant are tried again, of one stream or of all; returns how many.
+CREATE FUNCTION parked_revive(p_tenant uuid, p_stream uuid) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+  revived int;
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  UPDATE parked SET dead = false, attempts = 0, next_at = now()
+    WHERE tenant_id = p_tenant AND dead AND (p_stream IS NULL OR stream_id = p_stream);
+  GET DIAGNOSTICS revived = ROW_COUNT;
+  RETURN revived;
+END $$;
+
 -- Worker duties on tables without a tenant, and the housekeeping of what has a life time.
 DO $$
 DECLARE
@@ -502,10 +518,10 @@ BEGIN
   EXECUTE format('GRANT SELECT, UPDATE ON shard_leases TO %I', worker);
   EXECUTE format('CREATE POLICY worker_prunes ON idempotency FOR DELETE TO %I USING (true)', worker);
   EXECUTE format('CREATE POLICY worker_sees_age ON idempotency FOR SELECT TO %I USING (true)', worker);
-  EXECUTE format('GRANT DELETE, SELECT (created_at) ON idempotency TO %I', worker);
+  EXECUTE format('GRANT DELETE, SELECT (ctid, created_at) ON idempotency TO %I', worker);
   EXECUTE format('CREATE POLICY worker_prunes ON inbox FOR DELETE TO %I USING (true)', worker);
   EXECUTE format('CREATE POLICY worker_sees_age ON inbox FOR SELECT TO %I USING (true)', worker);
-  EXECUTE format('GRANT DELETE, SELECT (received_at) ON inbox TO %I', worker);
+  EXECUTE format('GRANT DELETE, SELECT (ctid, received_at) ON inbox TO %I', worker);
 END $$;
 SELECT om_grant();
 GRANT EXECUTE ON FUNCTION events_tail TO om_bus_client;

@@ -1,5 +1,6 @@
 //! Events, tries and letters against a real database and the mail sink over real SMTP.
 
+mod bus;
 mod mesh;
 mod once;
 mod rows;
@@ -206,7 +207,13 @@ fn order() -> Order {
         net: usd(unit * i64::from(quantity)),
         ..OrderLine::default()
     };
-    let totals = OrderTotals { items_net: usd(4498), shipping: usd(500), tax: usd(371), total: usd(5369) };
+    let totals = OrderTotals {
+        items_net: usd(4498),
+        shipping: usd(500),
+        tax: usd(371),
+        total: usd(5369),
+        discount: usd(250),
+    };
     Order {
         order_number: 17,
         currency_code: "USD".into(),
