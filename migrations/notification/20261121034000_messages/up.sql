@@ -34,7 +34,7 @@ CREATE TABLE messages (
 CREATE INDEX messages_by_order ON messages (tenant_id, order_id, message_id);
 CREATE INDEX messages_by_customer ON messages (tenant_id, customer_id, message_id);
 CREATE INDEX messages_failed ON messages (tenant_id, message_id) WHERE state = 3;
-CREATE INDEX messages_waiting ON messages (due_at) WHERE state = 1;
+CREATE INDEX messages_waiting ON messages (tenant_id, due_at) WHERE state = 1;
 SELECT om_protect('messages');
 SELECT om_worker_reads('messages', 'tenant_id, message_id, state, due_at');
 
@@ -69,12 +69,26 @@ BEGIN
   RETURN kinds;
 END $$;
 
--- Messages that are due, the longest first; for the worker role: [[tenant, message], ...].
+-- Messages that are due, of every tenant its longest waiting one before anybody's second: a tenant with many delays no
+-- other. For the worker role: [[tenant, message], ...].
 CREATE FUNCTION messages_due(p_limit int) RETURNS jsonb LANGUAGE plpgsql SET plan_cache_mode = auto AS $$
 BEGIN
-  RETURN (SELECT coalesce(jsonb_agg(jsonb_build_array(d.tenant_id, d.message_id)), '[]') FROM (
-    SELECT m.tenant_id, m.message_id FROM messages m WHERE m.state = 1 AND m.due_at <= now()
-    ORDER BY m.due_at LIMIT p_limit) d);
+  RETURN (
+    -- From tenant to tenant along the index, however many messages lie between.
+    WITH RECURSIVE heads AS (
+      (SELECT m.tenant_id, m.due_at FROM messages m WHERE m.state = 1 ORDER BY m.tenant_id, m.due_at LIMIT 1)
+      UNION ALL
+      SELECT n.tenant_id, n.due_at FROM heads h CROSS JOIN LATERAL (
+        SELECT m.tenant_id, m.due_at FROM messages m WHERE m.state = 1 AND m.tenant_id > h.tenant_id
+        ORDER BY m.tenant_id, m.due_at LIMIT 1) n
+    ), due AS (
+      SELECT h.tenant_id FROM heads h WHERE h.due_at <= now() ORDER BY h.due_at LIMIT p_limit
+    )
+    SELECT coalesce(jsonb_agg(jsonb_build_array(d.tenant_id, d.message_id)), '[]') FROM (
+      SELECT due.tenant_id, m.message_id FROM due CROSS JOIN LATERAL (
+        SELECT w.message_id, w.due_at, row_number() OVER (ORDER BY w.due_at) AS turn FROM messages w
+        WHERE w.tenant_id = due.tenant_id AND w.state = 1 AND w.due_at <= now() ORDER BY w.due_at LIMIT p_limit) m
+      ORDER BY m.turn, m.due_at LIMIT p_limit) d);
 END $$;
 
 -- Takes those of one tenant's messages that are still due and that nobody else takes at this moment; whoever took one

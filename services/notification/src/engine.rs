@@ -22,8 +22,8 @@ use crate::events;
 use crate::model::{Message, Outcome};
 use crate::mount::App;
 
-/// Messages of one look.
-const BATCH: i32 = 40;
+/// Messages of one look; all are tried within their lease, even if each try takes as long as it may.
+const BATCH: i32 = 28;
 /// Messages on their way at the same time.
 const AT_ONCE: usize = 4;
 /// Longest try; less than the process has to end.
@@ -92,18 +92,19 @@ pub(crate) async fn run(app: App, cancel: CancellationToken) {
 /// # Errors
 /// When that cannot be found out.
 pub(crate) async fn round(app: &App, limit: i32) -> Result<Round, Fault> {
-    let mut found = Round::default();
+    let mut claimed = Vec::new();
     for (tenant, ids) in app.store.due(limit).await? {
-        let claimed = app.store.claim(tenant, ids, LEASE).await?;
-        let outcomes: Vec<Outcome> = futures::stream::iter(claimed)
-            .map(|message| async move { attempt(app, tenant, &message).await })
-            .buffer_unordered(AT_ONCE)
-            .collect()
-            .await;
-        found.tried += outcomes.len();
-        found.away |= outcomes.iter().any(|outcome| outcome.name() == AWAY);
+        let messages = app.store.claim(tenant, ids, LEASE).await?;
+        claimed.extend(messages.into_iter().enumerate().map(|(turn, message)| (turn, tenant, message)));
     }
-    Ok(found)
+    // The first of every tenant before anybody's second.
+    claimed.sort_by_key(|(turn, ..)| *turn);
+    let outcomes: Vec<Outcome> = futures::stream::iter(claimed)
+        .map(|(_, tenant, message)| async move { attempt(app, tenant, &message).await })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    Ok(Round { tried: outcomes.len(), away: outcomes.iter().any(|outcome| outcome.name() == AWAY) })
 }
 
 /// One try and what became of it.

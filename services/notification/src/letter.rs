@@ -52,6 +52,8 @@ struct View<'a> {
     number: i64,
     lines: Vec<Line<'a>>,
     items: String,
+    /// What was taken off the lines; empty for nothing.
+    discount: String,
     shipping: String,
     tax: String,
     total: String,
@@ -98,6 +100,7 @@ impl Letters {
             number: order.order_number,
             lines: lines(order, message.facts.parcel.as_ref())?,
             items: amount(totals.items_net.as_ref())?,
+            discount: amount(totals.discount.as_ref())?,
             shipping: amount(totals.shipping.as_ref())?,
             tax: amount(totals.tax.as_ref())?,
             total: amount(totals.total.as_ref())?,

@@ -100,7 +100,7 @@ impl Store {
         Ok(())
     }
 
-    /// Messages of every tenant that are due, the longest first.
+    /// Messages that are due, of every tenant its longest waiting one before anybody's second.
     pub(crate) async fn due(&self, limit: i32) -> Result<BTreeMap<TenantId, Vec<Uuid>>, Fault> {
         let rows = self.pg.worker_call("notification.due", diesel::select(sql::messages_due(limit))).await?;
         let mut due: BTreeMap<TenantId, Vec<Uuid>> = BTreeMap::new();

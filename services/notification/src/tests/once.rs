@@ -40,6 +40,33 @@ async fn ord_33_one_mail_per_order_however_often_it_is_confirmed_and_whoever_rac
 }
 
 #[tokio::test]
+async fn a_shop_with_many_mails_delays_nobody_elses() -> anyhow::Result<()> {
+    let mail = Mail::start(0).await?;
+    let world = World::at(mail.port(), RETRY).await?;
+    let crowd: Vec<_> = (0..60).map(|_| world.case()).collect();
+    let tenant = crowd[0].tenant;
+    let crowd: Vec<_> = crowd.into_iter().map(|case| Case { tenant, ..case }).collect();
+    world.deliver_all(&crowd[0], &crowd.iter().map(Case::confirmed).collect::<Vec<_>>()).await?;
+    // They come last, and there are more of them than a look takes.
+    let others: Vec<_> = (0..5).map(|_| world.case()).collect();
+    for case in others.iter().chain(&others[..2]) {
+        world.confirm(case).await?;
+        world.deliver(case, &case.shipped(ShipmentId::new())).await?;
+    }
+    let due = world.app.store.due(20).await?;
+    assert_eq!(due.values().map(Vec::len).sum::<usize>(), 20, "nothing of the look is wasted");
+    assert_eq!(due.len(), 6, "every shop has its turn");
+    assert_eq!(others.iter().map(|case| due[&case.tenant].len()).collect::<Vec<_>>(), [3, 3, 2, 2, 2]);
+    let alone = world.app.store.due(1).await?;
+    assert_eq!(alone.into_keys().collect::<Vec<_>>(), [tenant], "who waits longest is first");
+    assert_eq!(engine::round(&world.app, 20).await?.tried, 20);
+    for case in &others {
+        assert!(world.messages(case).await?.iter().all(|message| message.state == State::Sent));
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn not_01_of_events_that_come_together_each_customer_is_told_once() -> anyhow::Result<()> {
     let mail = Mail::start(0).await?;
     let world = World::at(mail.port(), RETRY).await?;
@@ -139,7 +166,7 @@ async fn a_letter_has_number_lines_and_totals_and_what_others_wrote_is_escaped()
     let (html, text) = (got["html"].as_str().unwrap_or_default(), got["text"].as_str().unwrap_or_default());
     assert!(!html.contains("<script") && !html.contains("<b>Lovelace"), "{html}");
     assert!(html.contains("&lt;script&gt;") && html.contains("Cup &amp; saucer"), "{html}");
-    for said in ["order 17", "2 x Tea <script>", "39.98 USD", "Shipping: 5.00 USD", "Total:    53.69 USD", "Ada"] {
+    for said in ["order 17", "2 x Tea <script>", "39.98 USD", "Discount: 2.50 USD", "Shipping: 5.00 USD", "Total:    53.69 USD", "Ada"] {
         assert!(text.contains(said), "{said} in {text}");
     }
     let raw = got["raw"].as_str().unwrap_or_default();
