@@ -205,6 +205,17 @@ BEGIN
   RETURN work;
 END $$;
 
+-- Which of these fulfillments were taken back.
+CREATE FUNCTION fulfillments_revoked(p_tenant uuid, p_ids uuid[]) RETURNS uuid[] LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('app.tenant', p_tenant::text, true);
+  RETURN ARRAY(SELECT i.id FROM unnest(p_ids) AS i (id)
+    CROSS JOIN LATERAL (SELECT order_id, revision FROM fulfillments
+      WHERE tenant_id = p_tenant AND fulfillment_id = i.id LIMIT 1) f
+    CROSS JOIN LATERAL (SELECT FROM orders
+      WHERE tenant_id = p_tenant AND order_id = f.order_id AND revoked > f.revision LIMIT 1) o);
+END $$;
+
 -- Takes the mark back after the warehouse system has refused: what is not cancelled may be asked for again.
 CREATE FUNCTION order_cancel_refused(p_tenant uuid, p_order uuid) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN

@@ -40,6 +40,9 @@ pub(crate) fn entered(work: &Fulfillment) -> Option<NewEvent> {
             event(&pb::FulfillmentPacked { order_id, fulfillment_id, fulfillment })
         }
         State::Shipped => event(&pb::FulfillmentShipped { order_id, fulfillment_id }),
-        State::Cancelled => event(&pb::FulfillmentCancelled { order_id, fulfillment_id }),
+        State::Cancelled => {
+            let by_warehouse = !work.cancel_requested;
+            event(&pb::FulfillmentCancelled { order_id, fulfillment_id, by_warehouse })
+        }
     })
 }

@@ -71,6 +71,9 @@ pub(crate) struct Fulfillment {
     pub wms_order_id: String,
     pub observed_at: Option<Timestamp>,
     pub created_at: Timestamp,
+    /// Whether we want it no more; true only where somebody asked, for it is not kept here (`Store::revoked`).
+    #[serde(default)]
+    pub cancel_requested: bool,
 }
 
 impl Fulfillment {
@@ -88,6 +91,7 @@ impl Fulfillment {
             wms_order_id: String::new(),
             observed_at: None,
             created_at: kept(now),
+            cancel_requested: false,
         }
     }
 

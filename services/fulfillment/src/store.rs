@@ -47,6 +47,7 @@ mod sql {
         fn fulfillment_open(tenant: SqlUuid, after: Nullable<SqlUuid>, limit: Integer) -> Jsonb;
     }
     diesel::define_sql_function! { fn order_cancel(tenant: SqlUuid, order: SqlUuid, revision: Integer) -> Jsonb; }
+    diesel::define_sql_function! { fn fulfillments_revoked(tenant: SqlUuid, ids: Array<SqlUuid>) -> Array<SqlUuid>; }
     diesel::define_sql_function! { fn order_cancel_refused(tenant: SqlUuid, order: SqlUuid) -> Bool; }
     diesel::define_sql_function! {
         fn wms_lease_take(tenant: SqlUuid, owner: SqlUuid, hold_ms: Integer, early_ms: Integer) -> Bool;
@@ -204,6 +205,15 @@ impl Store {
     ) -> Result<Vec<Fulfillment>, Fault> {
         let query = diesel::select(sql::order_cancel(tenant.uuid(), order.uuid(), below));
         read(self.pg.call("fulfillment.cancel_order", query).await?)
+    }
+
+    /// Those of these fulfillments that were taken back. We mark them before we ask the warehouse system to cancel: what
+    /// it says is cancelled and has no mark afterwards, it has cancelled by itself.
+    pub(crate) async fn revoked(&self, tenant: TenantId, ids: &[FulfillmentId]) -> Result<Vec<FulfillmentId>, Fault> {
+        let ids = ids.iter().map(|id| id.uuid()).collect::<Vec<_>>();
+        let query = diesel::select(sql::fulfillments_revoked(tenant.uuid(), ids));
+        let revoked: Vec<Uuid> = self.pg.ask("fulfillment.revoked", query).await?;
+        Ok(revoked.into_iter().map(FulfillmentId::from_uuid).collect())
     }
 
     /// Takes the mark back.

@@ -48,7 +48,7 @@ pub(crate) async fn run(app: &App, ctx: &Ctx, command: Cancel) -> Result<Vec<Ful
         }
         match app.wms.cancel(ctx, work.id()).await {
             Ok(()) | Err(WmsError::Refused { refusal: Refusal::OrderCancelled, .. }) => {
-                taken.push(mark(app, ctx, work).await?);
+                taken.push(mark(app, ctx, work, true).await?);
             }
             Err(WmsError::Refused { refusal: Refusal::OrderInPicking, .. }) => {
                 app.store.cancel_refused(ctx.tenant, order).await?;
@@ -68,8 +68,8 @@ async fn begun(app: &App, ctx: &Ctx, pending: &[FulfillmentId]) -> Result<bool, 
         .any(|report| matches!(report.status, WmsStatus::Picking | WmsStatus::Packed | WmsStatus::Shipped)))
 }
 
-/// Writes that the warehouse system has cancelled a fulfillment.
-pub(crate) async fn mark(app: &App, ctx: &Ctx, mut work: Fulfillment) -> Result<Fulfillment, Fault> {
+/// Writes that the warehouse system has cancelled a fulfillment, and whether anybody here asked for that.
+pub(crate) async fn mark(app: &App, ctx: &Ctx, mut work: Fulfillment, requested: bool) -> Result<Fulfillment, Fault> {
     for _ in 0..TURNS {
         if work.state == State::Cancelled {
             return Ok(work);
@@ -79,6 +79,7 @@ pub(crate) async fn mark(app: &App, ctx: &Ctx, mut work: Fulfillment) -> Result<
         }
         let expected = work.version;
         work.state = State::Cancelled;
+        work.cancel_requested = requested;
         let step = Move {
             fulfillment: work.id(),
             expected,

@@ -48,7 +48,8 @@ async fn submit(app: &App, ctx: &Ctx, work: Fulfillment) -> Result<Fulfillment, 
     let wms_order_id = match app.wms.create(ctx, &order).await {
         Ok(wms_order_id) => wms_order_id,
         Err(WmsError::Refused { refusal: Refusal::OrderCancelled, .. }) => {
-            super::cancel::mark(app, ctx, work).await?;
+            let requested = !app.store.revoked(ctx.tenant, &[work.id()]).await?.is_empty();
+            super::cancel::mark(app, ctx, work, requested).await?;
             return Err(cancelled());
         }
         Err(error) => return Err(error.into()),

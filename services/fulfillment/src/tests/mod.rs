@@ -3,6 +3,7 @@
 mod cancel;
 mod create;
 mod poll;
+mod race;
 mod recall;
 mod sealed;
 

@@ -84,7 +84,7 @@ async fn ord_44_a_warehouse_that_has_begun_stops_a_recall_and_what_was_called_of
     let second = create::run(&world.app, &ctx, wish(order, "W2")).await?;
     // One was called off, and the other begins before it is asked.
     world.app.wms.cancel(&ctx, first.id()).await.expect("not begun");
-    cancel::mark(&world.app, &ctx, first.clone()).await?;
+    cancel::mark(&world.app, &ctx, first.clone(), true).await?;
     world.sims.set_speed(1e9);
     let fault = cancel::run(&world.app, &ctx, below(order, 8)).await.err().expect("picking has begun");
     assert_eq!(fault.reason(), "ORDER_IN_PICKING");

@@ -98,7 +98,11 @@ impl Poller {
             let ctx = Ctx::service("fulfillment", tenant, Cause::default(), now);
             let reports = self.wms.status(&ctx, &references).await?;
             let complete = open.len() < MOST_REFERENCES as usize;
-            let (moves, heard) = decide(tenant, open, &reports, now);
+            let cancelled = reports.iter().filter(|report| report.status == WmsStatus::Cancelled);
+            let cancelled: Vec<FulfillmentId> = cancelled.map(|report| report.reference).collect();
+            // Behind the answer, for the mark is set before the warehouse system is asked.
+            let revoked = if cancelled.is_empty() { cancelled } else { self.store.revoked(tenant, &cancelled).await? };
+            let (moves, heard) = decide(tenant, open, &reports, &revoked, now);
             let moved = self.store.fold(tenant, moves, &heard, now, now - REFRESH).await?;
             metrics::counter!("wms_moves_total").increment(u64::try_from(moved).unwrap_or(0));
             if complete || !self.store.keep(tenant, self.owner, HOLD).await? {
@@ -123,6 +127,7 @@ fn decide(
     tenant: TenantId,
     open: Vec<Fulfillment>,
     reports: &[Report],
+    revoked: &[FulfillmentId],
     now: Timestamp,
 ) -> (Vec<(Move, Ctx)>, Vec<FulfillmentId>) {
     let mut heard: HashMap<FulfillmentId, Vec<WmsStatus>> = HashMap::new();
@@ -137,6 +142,7 @@ fn decide(
         let expected = work.version;
         let mut events = Vec::new();
         work.observed_at = Some(now);
+        work.cancel_requested = revoked.contains(&work.id());
         for state in state::fold(work.state, statuses) {
             work.state = state;
             events.extend(events::entered(&work));
