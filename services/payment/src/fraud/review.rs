@@ -77,7 +77,8 @@ impl Fraud {
         Err(Fault::aborted("CONTENTION", "what is known of the order changes too fast"))
     }
 
-    /// Digests keyed by the tenant: nobody who reads the rows can try addresses against them, nor compare them across shops.
+    /// Digests keyed by the tenant: nobody who reads the rows can try addresses against them, nor compare them across
+    /// shops.
     async fn subjects(&self, tenant: TenantId, order: &Judge) -> Result<Subjects, Fault> {
         if order.policy.velocity_limit == 0 || order.stage != Stage::Placed {
             return Ok(Subjects::default());

@@ -6,8 +6,8 @@ use ids::OrderId;
 
 use super::App;
 
-/// Codes that no later try changes, by docs.stripe.com/declines/codes; then the second provider's words for the same. Any
-/// other, such as `do_not_honor` or `insufficient_funds`, may end better another day.
+/// Codes that no later try changes, by docs.stripe.com/declines/codes; then the second provider's words for the same.
+/// Any other, such as `do_not_honor` or `insufficient_funds`, may end better another day.
 const FINAL: [&str; 17] = [
     "fraudulent",
     "incorrect_number",

@@ -36,8 +36,8 @@ impl App {
     /// Gives captured money back, never more in total than was captured (PAY-04, M11); and whether it was a repeat.
     ///
     /// The refund's id comes from the idempotency key, so a repeat finds the refund of the first call, also one whose
-    /// outcome was not known then. Such a refund is answered as PENDING and resolved by the job; so is one that the bank
-    /// is not done with, and until it is, the sum is not given back again.
+    /// outcome was not known then. Such a refund is answered as PENDING and resolved by the job; so is one that the
+    /// bank is not done with, and until it is, the sum is not given back again.
     ///
     /// # Errors
     /// Precondition `REFUND_EXCEEDS_CAPTURE` (metadata `remaining_minor`), `REFUND_REFUSED`, `PAID_OUTSIDE`; Invalid

@@ -113,8 +113,8 @@ impl App {
     }
 }
 
-/// What a report makes of a payment and its refund; none when it says nothing new. What failed stays so, and what the bank
-/// is still busy with has not ended.
+/// What a report makes of a payment and its refund; none when it says nothing new. What failed stays so, and what the
+/// bank is still busy with has not ended.
 fn told<'a>(payment: &Payment, refund: &'a Refund, seen: &'a RefundSeen) -> Option<(Payment, Ends<'a>)> {
     let minor = refund.amount;
     match (refund.state, &seen.state) {
