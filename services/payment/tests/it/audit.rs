@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 use anyhow::Result;
 use contract::payment::v1::PaymentState;
 use ids::{OrderId, ShipmentId};
+use serde_json::json;
 
-use crate::world::{ASKED, World, amounts, reason};
+use crate::world::{ASKED, World, amounts, minor, reason};
 
 #[tokio::test]
 async fn pay_13_every_change_is_in_the_audit_with_who_when_amount_before_and_after() -> Result<()> {
@@ -135,5 +136,32 @@ async fn pay_05_a_scan_of_tables_and_logs_finds_no_card_number() -> Result<()> {
     }
     let said = lines.0.lock().expect("no panic while locked").len();
     assert!(said > 1_000, "the logs were looked at: {said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn pay_13_requests_refusals_and_switches_are_audited_with_amount_and_code() -> Result<()> {
+    let (world, order) = (World::with_fallback().await?, OrderId::new());
+    let told = async |id: &str, from: usize| -> Result<Vec<(String, i64, String)>> {
+        let events = world.history(id).await?;
+        Ok(events.into_iter().skip(from).map(|event| (event.action, minor(&event.amount), event.note)).collect())
+    };
+    let entry = |action: &str, minor: i64, note: &str| (action.to_owned(), minor, note.to_owned());
+    let id = world.authorize(order, "pm_sim_visa").await?.id;
+    // We believe in more than the provider holds, then in less: it refuses a capture, then an increment.
+    world.tamper("UPDATE payments SET authorized = 12000, ceiling = 12000").await?;
+    assert_eq!(reason(world.capture(order, ShipmentId::new(), 11_000, true).await), "CAPTURE_REFUSED");
+    world.tamper("UPDATE payments SET authorized = 5000").await?;
+    assert_eq!(reason(world.increment(order, 1_000, "k1").await), "INCREMENT_REFUSED");
+    let expected = [
+        entry("CAPTURE_REQUESTED", 11_000, ""),
+        entry("CAPTURE_REFUSED", 11_000, "amount_too_large"),
+        entry("INCREMENT_REQUESTED", 1_000, ""),
+        entry("INCREMENT_REFUSED", 1_000, "parameter_invalid"),
+    ];
+    assert_eq!(told(&id, 2).await?, expected);
+    world.faults(json!([{"op": "payment_intents.create", "kind": "reset", "times": 3}])).await?;
+    let moved = world.authorize(OrderId::new(), "pm_sim_visa").await?;
+    assert_eq!(told(&moved.id, 1).await?[0], entry("PROVIDER_SWITCHED", ASKED, "stripe to adyen"));
     Ok(())
 }

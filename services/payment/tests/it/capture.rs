@@ -100,3 +100,73 @@ async fn only_held_money_can_be_captured_and_a_shipment_keeps_its_amount() -> Re
     assert_eq!(fault.violations()[0].field, "amount.amount_minor");
     Ok(())
 }
+
+#[tokio::test]
+async fn pay_02_a_capture_that_was_refused_is_taken_from_the_next_hold() -> Result<()> {
+    let (world, order, shipment) = (World::start().await?, OrderId::new(), ShipmentId::new());
+    let held = world.authorize(order, "pm_sim_visa").await?;
+    // We believe in more than the provider holds.
+    world.tamper("UPDATE payments SET authorized = 12000, ceiling = 12000").await?;
+    for _ in 0..2 {
+        assert_eq!(reason(world.capture(order, shipment, 11_000, true).await), "CAPTURE_REFUSED");
+    }
+    world.tamper("UPDATE payments SET hold = 1, revision = revision + 1").await?;
+    assert_eq!(amounts(&world.reauthorize(&held.id, 2, "").await?), (12_000, 0, 0, 0));
+    for _ in 0..2 {
+        assert_eq!(amounts(&world.capture(order, shipment, 11_000, true).await?), (12_000, 11_000, 1_000, 0));
+    }
+    assert_eq!((world.ledger("capture", order).await?, world.events("PaymentCaptured").await?), (vec![11_000], 1));
+    Ok(())
+}
+
+#[tokio::test]
+async fn pay_02_a_capture_without_an_outcome_ends_with_its_hold_as_what_was_done_in_time() -> Result<()> {
+    let world = World::start().await?;
+    for (kind, taken, unwanted) in
+        [("reset", 0, false), ("reset", 0, true), ("reset_after", 4_000, false), ("reset_after", 4_000, true)]
+    {
+        let (order, shipment) = (OrderId::new(), ShipmentId::new());
+        world.authorize(order, "pm_sim_visa").await?;
+        world.faults(json!([{"op": "payment_intents.capture", "kind": kind, "times": 9}])).await?;
+        assert_eq!(reason(world.capture(order, shipment, 4_000, false).await), "PAYMENT_OUTCOME_UNKNOWN");
+        world.faults(json!([])).await?;
+        if unwanted {
+            world.void(order).await?;
+        } else {
+            world.tamper("UPDATE payments SET authorized_at = now() - interval '7 days 1 s'").await?;
+        }
+        let ended = world.capture(order, shipment, 4_000, false).await;
+        assert_eq!(ended.is_ok(), taken > 0, "{kind} {unwanted}: {ended:?}");
+        let captured = if taken > 0 { vec![taken] } else { vec![] };
+        assert_eq!(world.ledger("capture", order).await?, captured, "{kind} {unwanted}");
+        assert_eq!(world.ledger("void", order).await?, [ASKED - taken], "{kind} {unwanted}");
+        assert_eq!(world.ledger("refund", order).await?, if unwanted { captured } else { vec![] });
+        assert_eq!(world.count("SELECT count(*) AS n FROM captures WHERE state = 'PENDING'").await?, 0);
+        assert_eq!(world.count("SELECT count(*) AS n FROM payments WHERE pending > 0").await?, 0);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn pay_04_a_capture_that_everybody_forgot_is_not_made_up_for_after_a_void() -> Result<()> {
+    let (world, order) = (World::start().await?, OrderId::new());
+    let id = world.authorize(order, "pm_sim_visa").await?.id;
+    world
+        .faults(json!([{"op": "payment_intents.capture", "kind": "reset", "times": 9},
+        {"op": "payment_intents.cancel", "kind": "error500", "times": 9}]))
+        .await?;
+    assert!(world.capture(order, ShipmentId::new(), 4_000, false).await.is_err());
+    assert_eq!(reason(world.void(order).await), "PAYMENT_OUTCOME_UNKNOWN");
+    world.faults(json!([])).await?;
+    world.tamper("UPDATE payments SET check_at = now() - interval '1 s'").await?;
+    world.start_jobs();
+    eventually(SOON, || async { Ok((world.get(&id).await?.state() == PaymentState::Voided).then_some(())) }).await?;
+    let ended = "SELECT count(*) AS n FROM captures WHERE state = 'FAILED'";
+    eventually(SOON, || async { Ok((world.count(ended).await? == 1).then_some(())) }).await?;
+    assert_eq!(
+        (world.ledger("capture", order).await?, world.ledger("void", order).await?),
+        (vec![], vec![ASKED]),
+        "nothing is taken to be given back"
+    );
+    Ok(())
+}

@@ -8,7 +8,7 @@ use ids::{OrderId, ShipmentId};
 use serde_json::json;
 use testkit::eventually;
 
-use crate::world::{ASKED, SOON, World, amounts};
+use crate::world::{ASKED, SOON, World, amounts, minor};
 
 const ROUNDS: usize = 25;
 const HELD: &str = "payment_intent.amount_capturable_updated";
@@ -148,5 +148,64 @@ async fn pay_10_of_two_changes_of_one_payment_in_one_batch_the_second_comes_too_
     );
     assert_eq!(written.await?, 1);
     assert_eq!(world.count("SELECT count(*) AS n FROM payment_log WHERE action = 'CAPTURED'").await?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn pay_02_a_capture_and_a_renewal_in_the_same_moment_never_share_a_hold() -> Result<()> {
+    let world = World::start().await?;
+    for round in 0..ROUNDS {
+        let (order, shipment) = (OrderId::new(), ShipmentId::new());
+        let held = world.authorize(order, "pm_sim_visa").await?;
+        world.tamper("UPDATE payments SET hold = 1, revision = revision + 1 WHERE state = 'AUTHORIZED'").await?;
+        world.faults(json!([{"op": "payment_intents.capture", "kind": "delay", "delay_ms": 5 * (round % 5)}])).await?;
+        let (taken, renewed) =
+            tokio::join!(world.capture(order, shipment, ASKED, true), world.reauthorize(&held.id, 2, ""));
+        world.faults(json!([])).await?;
+        if let Err(fault) = taken {
+            assert_ne!(fault.reason(), "CAPTURE_REFUSED", "round {round}: the hold was let go under it");
+        }
+        drop(renewed);
+        // Once both have spoken, the parcel's money is taken from the hold that there is.
+        let now = world.capture(order, shipment, ASKED, true).await?;
+        assert_eq!((now.state(), amounts(&now)), (PaymentState::Captured, (ASKED, ASKED, 0, 0)), "round {round}");
+        let (authorized, voided) = (world.ledger("authorize", order).await?, world.ledger("void", order).await?);
+        assert_eq!((authorized.len(), now.attempt), (voided.len() + 1, i32::try_from(authorized.len())?));
+        assert_eq!(world.ledger("capture", order).await?, [ASKED], "round {round}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn pay_04_a_capture_and_a_void_or_a_refund_and_a_dispute_at_once_keep_their_limits() -> Result<()> {
+    let world = World::start().await?;
+    for round in 0..ROUNDS {
+        let order = OrderId::new();
+        world.authorize(order, "pm_sim_visa").await?;
+        let (taken, voided) = tokio::join!(world.capture(order, ShipmentId::new(), 6_000, false), world.void(order));
+        drop((taken, voided));
+        let now = world.void(order).await?;
+        let (authorized, captured, let_go, back) = amounts(&now);
+        assert_eq!((captured + let_go, back), (authorized, captured), "round {round}");
+        let sum = |lines: Vec<i64>| lines.into_iter().sum::<i64>();
+        let ledger = async |op: &str| anyhow::Ok(sum(world.ledger(op, order).await?));
+        assert_eq!(
+            (ledger("capture").await?, ledger("refund").await?, ledger("void").await?),
+            (captured, back, let_go)
+        );
+
+        let paid = self::captured(&world, OrderId::new()).await?;
+        let (event, key) = (format!("evt_{round}"), format!("k{round}"));
+        let dispute = World::dispute(&event, &format!("dp_{round}"), &paid.provider_reference, 7_000, "needs_response");
+        let (refunded, pushed) = tokio::join!(world.refund(&paid.id, 6_000, &key), world.push_signed(&dispute));
+        pushed?;
+        let now = world.get(&paid.id).await?;
+        let (refunds, disputed) = match refunded {
+            Ok(_) => (6_000, 4_000),
+            Err(fault) if fault.reason() == "REFUND_EXCEEDS_CAPTURE" => (0, 7_000),
+            Err(fault) => return Err(fault.into()),
+        };
+        assert_eq!((amounts(&now).3, minor(&now.disputed)), (refunds, disputed), "round {round}");
+    }
     Ok(())
 }

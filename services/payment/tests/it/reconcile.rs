@@ -98,3 +98,57 @@ async fn pay_11_a_provider_that_does_not_show_its_books_changes_nothing() -> Res
     assert_eq!(world.report(&today).await?, before);
     Ok(())
 }
+
+#[tokio::test]
+async fn pay_11_money_that_a_payment_still_waits_for_is_no_difference() -> Result<()> {
+    let (world, order, today) = (World::start().await?, OrderId::new(), World::today());
+    world.faults(json!([{"op": "payment_intents.create", "kind": "reset_after", "times": 3}])).await?;
+    assert_eq!(world.authorize(order, "pm_sim_visa").await?.state(), PaymentState::Unknown);
+    let report = world.reconcile(&today).await?;
+    assert_eq!((report.theirs, report.missing_ours), (1, 0));
+    assert_eq!(world.inquire(order).await?.state(), PaymentState::Authorized);
+    Ok(())
+}
+
+#[tokio::test]
+async fn pay_11_money_that_a_payment_wants_by_now_is_not_let_go() -> Result<()> {
+    let (world, order, today) = (World::start().await?, OrderId::new(), World::today());
+    let held = world.authorize(order, "pm_sim_visa").await?;
+    let known = |rest: &str| format!("UPDATE payments SET revision = revision + 1, {rest}");
+    world.tamper(&known("provider_reference = 'pi_other'")).await?;
+    assert_eq!(world.reconcile(&today).await?.missing_ours, 1);
+    let found = world.discrepancies().await?;
+    let stray = found.iter().find(|one| one.class() == Class::MissingOurs).expect("one of the class");
+    assert_eq!(stray.payment_id, held.id);
+    // While nobody knows whether it is the one that is waited for, it is left alone.
+    world.tamper(&known("provider_reference = NULL, authorized = 0, unknown = true, state = 'UNKNOWN'")).await?;
+    assert_eq!(reason(world.settle(&stray.id, false).await), "DISCREPANCY_REMAINS");
+    assert_eq!(world.inquire(order).await?.state(), PaymentState::Authorized);
+    assert_eq!(world.settle(&stray.id, false).await?.resolution, "GONE");
+    assert_eq!(world.ledger("void", order).await?, [0; 0]);
+    assert_eq!(world.capture(order, ShipmentId::new(), ASKED, true).await?.state(), PaymentState::Captured);
+    Ok(())
+}
+
+#[tokio::test]
+async fn pay_11_pay_13_what_an_earlier_attempt_took_is_found_given_back_and_audited() -> Result<()> {
+    let (world, today) = (World::start().await?, World::today());
+    let taken = captured(&world).await?;
+    world
+        .tamper(
+            "UPDATE payments SET old_references = ARRAY[provider_reference], provider_reference = NULL, attempt = 2,
+             authorized = 0, captured = 0, closed = false, state = 'DECLINED', decline_reason = 'lost',
+             revision = revision + 1",
+        )
+        .await?;
+    assert_eq!(world.reconcile(&today).await?.missing_ours, 1);
+    let found = world.discrepancies().await?;
+    assert_eq!(world.settle(&found[0].id, false).await?.resolution, "REDRIVEN");
+    assert_eq!(world.ledger("refund", taken.order_id.parse()?).await?, [ASKED]);
+    let last = world.history(&taken.id).await?.pop().expect("an entry");
+    assert_eq!((last.action.as_str(), last.actor_kind.as_str()), ("STRAY_REFUNDED", "user"));
+    assert_eq!(last.amount, Some(usd(ASKED)));
+    assert_eq!(last.note, format!("{}: looked at it", taken.provider_reference));
+    assert_eq!(world.reconcile(&today).await?.missing_ours, 0);
+    Ok(())
+}
