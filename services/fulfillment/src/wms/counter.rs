@@ -30,6 +30,9 @@ const TOGETHER: usize = 20_000;
 /// Pages of a snapshot: a million products.
 const MOST_PAGES: usize = 500;
 
+/// Units by warehouse and product.
+type Counts = BTreeMap<String, BTreeMap<String, i32>>;
+
 /// Reads the stock of the warehouse system for every tenant that has work there.
 #[derive(Clone)]
 pub(crate) struct Counter {
@@ -83,19 +86,29 @@ impl Counter {
         let ctx = Ctx::service("fulfillment", tenant, Cause::default(), Timestamp::now());
         let first = self.wms.stock(&ctx, 0).await?;
         let (snapshot, at, pages) = (first.snapshot.clone(), first.at, first.pages);
-        let mut warehouses = BTreeMap::new();
+        if pages > MOST_PAGES {
+            // A part would look like a whole.
+            return Err(Fault::internal(format!("a snapshot of {pages} pages, {MOST_PAGES} are read at most")));
+        }
+        let mut warehouses = Counts::new();
         gather(&mut warehouses, first);
-        for number in 1..pages.min(MOST_PAGES) {
+        for number in 1..pages {
             let page = self.wms.stock(&ctx, number).await?;
             if page.snapshot != snapshot {
                 return Err(Fault::unavailable("WMS_SNAPSHOT_CHANGED", "somebody else took a snapshot meanwhile"));
             }
             gather(&mut warehouses, page);
         }
+        let mut failed = None;
         for (warehouse, counts) in warehouses {
-            self.hand_over(&ctx, &warehouse, &snapshot, at, &counts).await?;
+            let counts: Vec<(String, i32)> = counts.into_iter().collect();
+            // A warehouse that fails keeps none behind it from being counted.
+            if let Err(fault) = self.hand_over(&ctx, &warehouse, &snapshot, at, &counts).await {
+                tracing::warn!(%tenant, warehouse, error = %fault, "a count is not taken");
+                failed.get_or_insert(fault);
+            }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     async fn hand_over(
@@ -139,8 +152,53 @@ fn part_name(snapshot: &str, warehouse: &str, part: usize) -> String {
     format!("{snapshot}-{:07x}", hash & 0x0fff_ffff)
 }
 
-fn gather(warehouses: &mut BTreeMap<String, Vec<(String, i32)>>, page: StockPage) {
+fn gather(warehouses: &mut Counts, page: StockPage) {
     for Counted { warehouse, sku, on_hand } in page.counts {
-        warehouses.entry(warehouse).or_default().push((sku, on_hand));
+        if !ours(&warehouse, &sku, on_hand) {
+            // What can be no product or place of ours is skipped: it must not keep the rest from being compared.
+            tracing::warn!(warehouse, sku, on_hand, "a line of a count that makes no sense");
+            metrics::counter!("wms_count_lines_skipped_total").increment(1);
+            continue;
+        }
+        // A product may lie in several bins.
+        let units = warehouses.entry(warehouse).or_default().entry(sku).or_default();
+        *units = units.saturating_add(on_hand);
+    }
+}
+
+/// Whether inventory knows such names and figures.
+fn ours(warehouse: &str, sku: &str, on_hand: i32) -> bool {
+    let place = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'-';
+    let product = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    (1..=32).contains(&warehouse.len())
+        && warehouse.bytes().all(place)
+        && (1..=64).contains(&sku.len())
+        && sku.bytes().all(product)
+        && on_hand >= 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inv_11_lines_of_a_product_are_summed_and_lines_that_make_no_sense_are_skipped() {
+        let line =
+            |warehouse: &str, sku: &str, on_hand| Counted { warehouse: warehouse.into(), sku: sku.into(), on_hand };
+        let counts = vec![
+            line("W1", "A", 2),
+            line("W1", "X/1", 1),
+            line("A_1", "A", 1),
+            line("W1", "A", 3),
+            line("W2", "A", -1),
+            line("W2", "B", 0),
+            line("", "A", 1),
+            line("W2", "", 1),
+        ];
+        let mut all = Counts::new();
+        gather(&mut all, StockPage { snapshot: "s".into(), at: Timestamp::UNIX_EPOCH, pages: 1, counts });
+        let lines: Vec<_> =
+            all.iter().flat_map(|(at, skus)| skus.iter().map(move |(sku, n)| (&**at, &**sku, *n))).collect();
+        assert_eq!(lines, [("W1", "A", 5), ("W2", "B", 0)]);
     }
 }
