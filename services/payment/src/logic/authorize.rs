@@ -94,8 +94,9 @@ impl App {
                 immediate: payment.immediate,
                 challenge,
             };
+            let asked = payment.provider.clone();
             let trouble = match self.provider(&payment)?.authorize(ask).await {
-                Ok(seen) => break payment = self.learn(ctx, payment, |payment| payment.observe(&seen)).await?,
+                Ok(seen) => break payment = self.learn(ctx, payment, |payment| payment.told_by(&asked, &seen)).await?,
                 Err(trouble) => trouble,
             };
             payment = match self.elsewhere(ctx, payment, &trouble).await? {
@@ -127,7 +128,8 @@ impl App {
             match self.provider(&payment)?.find(&payment).await {
                 Ok(None) => {}
                 Ok(Some(seen)) => {
-                    return Ok(Next::Is(self.learn(ctx, payment, |payment| payment.observe(&seen)).await?));
+                    let asked = payment.provider.clone();
+                    return Ok(Next::Is(self.learn(ctx, payment, |payment| payment.told_by(&asked, &seen)).await?));
                 }
                 Err(_) => return Ok(Next::Is(self.learn(ctx, payment, lost).await?)),
             }

@@ -34,9 +34,10 @@ impl App {
     /// # Errors
     /// Unavailable `PROVIDER_RESTING` when the provider failed too often and somebody else probes it just now.
     pub(super) async fn inquire_now(&self, ctx: &Ctx, payment: Payment, ask_again: bool) -> Result<Payment, Fault> {
+        let asked = payment.provider.clone();
         let found = self.provider(&payment)?.find(&payment).await;
         let payment = match found {
-            Ok(Some(seen)) => self.learn(ctx, payment, |payment| payment.observe(&seen)).await?,
+            Ok(Some(seen)) => self.learn(ctx, payment, |payment| payment.told_by(&asked, &seen)).await?,
             // The void may have come while we asked: the row decides, not what we read before.
             Ok(None) => self.reload(ctx, &payment).await?,
             // Nobody was asked, so nothing is known that was not known before.

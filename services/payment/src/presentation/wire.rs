@@ -132,7 +132,8 @@ pub(super) fn list(request: ListPaymentsRequest) -> Result<ListPayments, Fault> 
 
 pub(super) fn ingest(request: Request<IngestProviderWebhookRequest>) -> Result<Ingest, Fault> {
     let header = hooks::of(&request.get_ref().provider).map(|hooks| hooks.header);
-    let signature = header.and_then(|header| request.metadata().get(header)?.to_str().ok()).unwrap_or_default().to_owned();
+    let signature =
+        header.and_then(|header| request.metadata().get(header)?.to_str().ok()).unwrap_or_default().to_owned();
     let request = request.into_inner();
     let mut wrong = Violations::default();
     let tenant = id(&mut wrong, "tenant_id", &request.tenant_id);
