@@ -120,11 +120,7 @@ async fn pay_01_an_answer_that_comes_too_late_is_one_hold_all_the_same() -> Resu
 
 /// The shop takes the money of its orders when they are placed.
 async fn take_at_once(world: &World) -> Result<()> {
-    let mut policy = world.admin.get("/api/v1/policy").await?;
-    policy["captureMode"] = json!("CAPTURE_MODE_IMMEDIATE");
-    let answer = world.admin.request(Method::PUT, "/api/v1/policy").json(&policy).send().await?;
-    anyhow::ensure!(answer.status().is_success(), "the policy was refused: {}", answer.text().await?);
-    Ok(())
+    world.policy(|policy| policy["captureMode"] = json!("CAPTURE_MODE_IMMEDIATE")).await
 }
 
 /// What the provider did, with the amounts.

@@ -7,15 +7,6 @@ use testkit::{eventually, order};
 
 use super::world::{PATIENCE, World, list, number, order_by, text};
 
-/// Changes the shop's policy before its first order.
-async fn policy(world: &World, change: impl Fn(&mut Value)) -> Result<()> {
-    let mut policy = world.admin.get("/api/v1/policy").await?;
-    change(&mut policy);
-    let answer = world.admin.request(Method::PUT, "/api/v1/policy").json(&policy).send().await?;
-    anyhow::ensure!(answer.status().is_success(), "the policy was refused: {}", answer.text().await?);
-    Ok(())
-}
-
 async fn decide(world: &World, id: &str, verb: &str) -> Result<Value> {
     let path = format!("/api/v1/fraud/reviews/{id}:{verb}");
     world.csr.post(&path, &json!({"reason": "talked to the customer"}), None).await
@@ -39,7 +30,7 @@ fn codes(decision: &Value) -> Vec<String> {
 async fn frd_03_frd_04_the_sixth_order_of_ten_minutes_waits_for_a_person_whose_word_counts() -> Result<()> {
     let world = World::open("velocity").await?;
     // As every shop has it that decided nothing.
-    policy(&world, |policy| policy["risk"]["velocityLimit"] = json!(5)).await?;
+    world.policy(|policy| policy["risk"]["velocityLimit"] = json!(5)).await?;
     for _ in 0..5 {
         world.place_until(&order(&[("PEN-GEL", 2)]), "DELIVERED").await?;
     }
@@ -94,7 +85,7 @@ async fn frd_01_frd_02_what_the_bank_doubts_is_scored_and_reviewed_or_declined_a
     world.books_agree().await?;
 
     let strict = World::open("doubts-strict").await?;
-    policy(&strict, |policy| policy["risk"]["declineCvvMismatch"] = json!(true)).await?;
+    strict.policy(|policy| policy["risk"]["declineCvvMismatch"] = json!(true)).await?;
     let declined = strict.place_until(&order_by("pm_sim_cvc_fail", &[("PEN-GEL", 2)]), "PAYMENT_FAILED").await?;
     assert_eq!(text(&declined, "stateReason"), "RISK_DECLINED");
     let let_go = eventually(PATIENCE, || async {
@@ -109,11 +100,12 @@ async fn frd_01_frd_02_what_the_bank_doubts_is_scored_and_reviewed_or_declined_a
 #[tokio::test]
 async fn frd_04_frd_05_the_scorer_and_the_limits_are_the_shops_own() -> Result<()> {
     let world = World::open("own-limits").await?;
-    policy(&world, |policy| {
-        policy["risk"]["scorer"] = json!("RISK_SCORER_MODEL");
-        policy["risk"]["challengeScore"] = json!(1);
-    })
-    .await?;
+    world
+        .policy(|policy| {
+            policy["risk"]["scorer"] = json!("RISK_SCORER_MODEL");
+            policy["risk"]["challengeScore"] = json!(1);
+        })
+        .await?;
     let asked = world.place_until(&order(&[("PEN-GEL", 2)]), "PAYMENT_ACTION_REQUIRED").await?;
     let judged = decisions(&world, text(&asked, "id")).await?;
     assert_eq!((text(&judged[0], "decision"), text(&judged[0], "scorer")), ("RISK_DECISION_CHALLENGE_3DS", "model"));

@@ -120,10 +120,7 @@ async fn sag_04_what_follows_the_warehouses_word_needs_no_orchestrator() -> Resu
 async fn pay_02_a_hold_that_ends_before_the_goods_leave_is_renewed_or_shown_to_a_person() -> Result<()> {
     let faulty = Faulty::open("holds").await?;
     let strict = faulty.another("holds-strict").await?;
-    let mut policy = strict.admin.get("/api/v1/policy").await?;
-    policy["holdExpiry"] = json!("HOLD_EXPIRY_ATTENTION");
-    let answer = strict.admin.request(Method::PUT, "/api/v1/policy").json(&policy).send().await?;
-    assert_eq!(answer.status(), StatusCode::OK, "{}", answer.text().await?);
+    strict.policy(|policy| policy["holdExpiry"] = json!("HOLD_EXPIRY_ATTENTION")).await?;
     let world = &faulty.world;
     script(&world.system.carrier(), &json!([{"op": "shipments.create", "kind": "error500", "times": 100_000}])).await?;
     let renewed = world.place_until(&order(&[("TEE-M", 1)]), "FULFILLMENT_IN_PROGRESS").await?;

@@ -140,10 +140,7 @@ async fn inv_14_without_inventory_known_goods_are_ordered_and_unknown_ones_refus
 async fn inv_14_a_shop_that_would_rather_refuse_answers_503_at_once_while_inventory_is_away() -> Result<()> {
     let faulty = Faulty::open("no-inventory-refuse").await?;
     let world = &faulty.world;
-    let mut policy = world.admin.get("/api/v1/policy").await?;
-    policy["inventoryOutage"] = json!("INVENTORY_OUTAGE_REFUSE");
-    let answer = world.admin.request(Method::PUT, "/api/v1/policy").json(&policy).send().await?;
-    anyhow::ensure!(answer.status().is_success(), "{}", answer.text().await?);
+    world.policy(|policy| policy["inventoryOutage"] = json!("INVENTORY_OUTAGE_REFUSE")).await?;
     // Order has copies of this one, and a shop with the other policy would take it.
     world.place_until(&order(&[("TEE-M", 1)]), "DELIVERED").await?;
     let count = "SELECT to_jsonb(count(*)) AS row FROM om_order.orders WHERE tenant_id = $1";

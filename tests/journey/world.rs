@@ -87,6 +87,15 @@ impl World {
         made.map(|made| Ok(made?.to_string())).collect()
     }
 
+    /// Changes what the shop decided about its orders.
+    pub async fn policy(&self, change: impl FnOnce(&mut Value)) -> Result<()> {
+        let mut policy = self.admin.get("/api/v1/policy").await?;
+        change(&mut policy);
+        let answer = self.admin.request(Method::PUT, "/api/v1/policy").json(&policy).send().await?;
+        anyhow::ensure!(answer.status().is_success(), "the policy was refused: {}", answer.text().await?);
+        Ok(())
+    }
+
     /// Adds a product with stock, `(warehouse, units)`.
     pub async fn product(&self, sku: &str, usd: i64, stock: &[(&str, i32)]) -> Result<()> {
         let price = json!({"currencyCode": "USD", "amountMinor": usd.to_string()});

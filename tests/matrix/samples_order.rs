@@ -228,7 +228,7 @@ fn criteria(known: &Known) -> order::v1::OrderCriteria {
 }
 
 fn edits(known: &Known) -> Vec<order::v1::LineEdit> {
-    vec![order::v1::LineEdit { line: 0, sku: known.sku.clone(), quantity: 1 }]
+    vec![order::v1::LineEdit { sku: known.sku.clone(), quantity: 1, ..Default::default() }]
 }
 
 fn item(known: &Known) -> order::v1::OrderItem {

@@ -18,6 +18,7 @@ mod give_back;
 pub mod operate_saga;
 pub mod order_change;
 pub mod order_history;
+mod place_payment;
 mod place_risk;
 pub mod place_saga;
 pub mod quote_order;
@@ -31,6 +32,7 @@ pub mod subscribe;
 pub mod update_order;
 pub mod verify_order;
 pub mod view_order;
+pub mod warehouse_cancelled;
 pub mod watch_order;
 
 use fault::Fault;
@@ -62,6 +64,8 @@ pub struct App {
     pub change: saga::Definition,
     /// The saga of a hold that ends too early.
     pub renew: saga::Definition,
+    /// The saga of what a warehouse cancelled by itself while other parts went on.
+    pub shortfall: saga::Definition,
     /// Page tokens.
     pub pages: Pages,
     /// What seals and opens personal data and tokens.
@@ -80,9 +84,10 @@ impl App {
         let steps = place_saga::Steps { store: store.clone(), catalog: catalog.clone(), peers, safe: safe.clone() };
         let (place, pay_again) = (place_saga::definition(&steps), rounds::definition(&steps));
         let (cancel, renew) = (cancel_saga::definition(&steps), renew_saga::definition(&steps));
-        let change = change_saga::definition(&steps);
+        let (change, shortfall) = (change_saga::definition(&steps), warehouse_cancelled::definition());
         let placements = Placements::new(pg.clone(), place.clone());
-        Ok(Self { store, catalog, placements, place, pay_again, cancel, change, renew, pages: boot.pages(), safe })
+        let pages = boot.pages();
+        Ok(Self { store, catalog, placements, place, pay_again, cancel, change, renew, shortfall, pages, safe })
     }
 }
 

@@ -11,6 +11,7 @@ pub mod order;
 pub mod parcels;
 pub mod places;
 pub mod pricing;
+pub mod promotion;
 pub mod retry;
 pub mod review;
 pub mod rules;

@@ -108,6 +108,7 @@ impl fmt::Debug for crate::pb::ordermesh::order::v1::CreateOrderRequest {
             .field("draft", &self.draft)
             .field("client_ip", &mask::redact(&self.client_ip))
             .field("kind", &self.kind())
+            .field("promotion_code", &self.promotion_code)
             .finish()
     }
 }
@@ -159,6 +160,7 @@ impl fmt::Debug for crate::pb::ordermesh::order::v1::Order {
             .field("kind", &self.kind())
             .field("subscription_id", &self.subscription_id)
             .field("subscription_period", &self.subscription_period)
+            .field("promotion", &self.promotion)
             .finish()
     }
 }
@@ -205,6 +207,7 @@ impl fmt::Debug for crate::pb::ordermesh::order::v1::OrderCreated {
             .field("kind", &self.kind())
             .field("subscription_id", &self.subscription_id)
             .field("subscription_period", &self.subscription_period)
+            .field("promotion", &self.promotion)
             .finish()
     }
 }
@@ -223,6 +226,7 @@ impl fmt::Debug for crate::pb::ordermesh::order::v1::OrderDrafted {
             .field("note", &mask::redact(&self.note))
             .field("create_time", &self.create_time)
             .field("channel", &self.channel())
+            .field("promotion", &self.promotion)
             .finish()
     }
 }
@@ -288,6 +292,7 @@ impl fmt::Debug for crate::pb::ordermesh::order::v1::PlaceOrderRequest {
             .field("payment_method", &mask::last4(&self.payment_method))
             .field("expected_total", &self.expected_total)
             .field("etag", &self.etag)
+            .field("promotion_code", &self.promotion_code)
             .finish()
     }
 }

@@ -4,7 +4,7 @@ use crate::event::{Event, EventPolicy};
 /// All events, sorted by type name.
 pub static EVENTS: &[EventPolicy] = &[
     EventPolicy { type_name: "ordermesh.fulfillment.v1.FulfillmentAccepted", topic: "fulfillment.v1", key_field: "order_id", consumers: &[] },
-    EventPolicy { type_name: "ordermesh.fulfillment.v1.FulfillmentCancelled", topic: "fulfillment.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.fulfillment.v1.FulfillmentCancelled", topic: "fulfillment.v1", key_field: "order_id", consumers: &["inventory", "order"] },
     EventPolicy { type_name: "ordermesh.fulfillment.v1.FulfillmentPacked", topic: "fulfillment.v1", key_field: "order_id", consumers: &["shipping"] },
     EventPolicy { type_name: "ordermesh.fulfillment.v1.FulfillmentRequested", topic: "fulfillment.v1", key_field: "order_id", consumers: &["inventory"] },
     EventPolicy { type_name: "ordermesh.fulfillment.v1.FulfillmentShipped", topic: "fulfillment.v1", key_field: "order_id", consumers: &[] },
@@ -73,6 +73,7 @@ pub static EVENTS: &[EventPolicy] = &[
     EventPolicy { type_name: "ordermesh.payment.v1.PaymentDeclined", topic: "payment.v1", key_field: "order_id", consumers: &["order"] },
     EventPolicy { type_name: "ordermesh.payment.v1.PaymentMarkedPaid", topic: "payment.v1", key_field: "order_id", consumers: &["order"] },
     EventPolicy { type_name: "ordermesh.payment.v1.PaymentVoided", topic: "payment.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.payment.v1.RefundFailed", topic: "payment.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.payment.v1.RefundSucceeded", topic: "payment.v1", key_field: "order_id", consumers: &["order"] },
     EventPolicy { type_name: "ordermesh.payment.v1.RiskReviewOpened", topic: "payment.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.payment.v1.RiskReviewResolved", topic: "payment.v1", key_field: "order_id", consumers: &["order"] },
@@ -775,6 +776,16 @@ impl Event for crate::pb::ordermesh::payment::v1::PaymentMarkedPaid {
 impl Event for crate::pb::ordermesh::payment::v1::PaymentVoided {
     const TYPE: &'static str = "ordermesh.payment.v1.PaymentVoided";
     const NAME: &'static str = "PaymentVoided";
+    const TOPIC: &'static str = "payment.v1";
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+}
+
+impl Event for crate::pb::ordermesh::payment::v1::RefundFailed {
+    const TYPE: &'static str = "ordermesh.payment.v1.RefundFailed";
+    const NAME: &'static str = "RefundFailed";
     const TOPIC: &'static str = "payment.v1";
 
     fn key(&self) -> &str {

@@ -172,6 +172,9 @@ pub struct FulfillmentCancelled {
     /// The fulfillment.
     #[prost(string, tag = "2")]
     pub fulfillment_id: ::prost::alloc::string::String,
+    /// The warehouse system cancelled it by itself; nobody here had asked for that.
+    #[prost(bool, tag = "3")]
+    pub by_warehouse: bool,
 }
 /// Request of CreateFulfillment.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -120,6 +120,25 @@ pub struct RiskPolicy {
     #[prost(enumeration = "RiskScorer", tag = "8")]
     pub scorer: i32,
 }
+/// A price reduction that a code gives: a share of the goods or an amount, exactly one of them.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Promotion {
+    /// What a buyer types: 1 to 40 of A-Z, 0-9, hyphen and underscore.
+    #[prost(string, tag = "1")]
+    pub code: ::prost::alloc::string::String,
+    /// Share of the goods' price, parts per million, 1 to 1000000; 0 = an amount.
+    #[prost(int32, tag = "2")]
+    pub rate_ppm: i32,
+    /// Off the goods of an order in the same currency, never more than they cost; none = a share.
+    #[prost(message, optional, tag = "3")]
+    pub amount: ::core::option::Option<super::super::common::v1::Money>,
+    /// From when on it is given; none = at once.
+    #[prost(message, optional, tag = "4")]
+    pub start_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Until when, exclusive; none = until it is taken from the policy.
+    #[prost(message, optional, tag = "5")]
+    pub end_time: ::core::option::Option<::prost_types::Timestamp>,
+}
 /// What a tenant decided about its shop; defaults are the seeds' figures.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TenantPolicy {
@@ -189,6 +208,9 @@ pub struct TenantPolicy {
     /// When the money is taken; orders placed before a change keep what they were placed with (PAY-02).
     #[prost(enumeration = "CaptureMode", tag = "41")]
     pub capture_mode: i32,
+    /// Price reductions, each with a code of its own; at most 200. Orders keep the terms they were placed with.
+    #[prost(message, repeated, tag = "42")]
+    pub promotions: ::prost::alloc::vec::Vec<Promotion>,
 }
 /// How tax is rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

@@ -17,7 +17,7 @@ pub struct OrderLine {
     /// Price of one unit at placement.
     #[prost(message, optional, tag = "5")]
     pub unit_price: ::core::option::Option<super::super::common::v1::Money>,
-    /// Price of the line without tax.
+    /// Price of the line without tax, after its discount.
     #[prost(message, optional, tag = "6")]
     pub net: ::core::option::Option<super::super::common::v1::Money>,
     /// Tax of the line.
@@ -38,6 +38,9 @@ pub struct OrderLine {
     /// Weight of one unit in grams.
     #[prost(int32, tag = "12")]
     pub weight_grams: i32,
+    /// The line's part of the order's discount; as the unit price, with tax in it when the catalog's prices have it.
+    #[prost(message, optional, tag = "13")]
+    pub discount: ::core::option::Option<super::super::common::v1::Money>,
     /// The slot that is booked; only of a service request.
     #[prost(string, tag = "20")]
     pub slot_id: ::prost::alloc::string::String,
@@ -45,7 +48,7 @@ pub struct OrderLine {
 /// Sums of an order; total = items_net + shipping + tax (ORD-15).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OrderTotals {
-    /// Lines without tax.
+    /// Lines without tax, after discounts.
     #[prost(message, optional, tag = "1")]
     pub items_net: ::core::option::Option<super::super::common::v1::Money>,
     /// Shipping without tax.
@@ -57,6 +60,22 @@ pub struct OrderTotals {
     /// What the customer pays.
     #[prost(message, optional, tag = "4")]
     pub total: ::core::option::Option<super::super::common::v1::Money>,
+    /// What a promotion took off the lines before tax was reckoned; the sum of their discounts.
+    #[prost(message, optional, tag = "5")]
+    pub discount: ::core::option::Option<super::super::common::v1::Money>,
+}
+/// A price reduction with the terms of when it was given; a change of the order is priced by them too.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OrderPromotion {
+    /// The code.
+    #[prost(string, tag = "1")]
+    pub code: ::prost::alloc::string::String,
+    /// Share of the goods' price, parts per million; 0 = an amount.
+    #[prost(int32, tag = "2")]
+    pub rate_ppm: i32,
+    /// Amount off the goods; none = a share.
+    #[prost(message, optional, tag = "3")]
+    pub amount: ::core::option::Option<super::super::common::v1::Money>,
 }
 /// What is known about the money of an order.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -224,6 +243,9 @@ pub struct Order {
     /// The period of that subscription, from 1.
     #[prost(int32, tag = "47")]
     pub subscription_period: i32,
+    /// The price reduction; none without a code.
+    #[prost(message, optional, tag = "48")]
+    pub promotion: ::core::option::Option<OrderPromotion>,
 }
 /// What is to become of one line.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -237,6 +259,9 @@ pub struct LineEdit {
     /// Units from now on; 0 takes the line away.
     #[prost(int32, tag = "3")]
     pub quantity: i32,
+    /// What the caller thinks one unit costs; another price is ABORTED PRICE_CHANGED (ORD-21).
+    #[prost(message, optional, tag = "4")]
+    pub expected_unit_price: ::core::option::Option<super::super::common::v1::Money>,
 }
 /// Other lines for an order that is placed and paid.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -839,7 +864,7 @@ pub mod order_change_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// CreateOrderChange asks for other lines, says what they cost, and keeps the order as it is for 15 minutes. An order in another state is FAILED_PRECONDITION ORDER_STATE_FORBIDS.
+        /// CreateOrderChange asks for other lines, says what they cost, and keeps the order as it is for 15 minutes. An order in another state is FAILED_PRECONDITION ORDER_STATE_FORBIDS; one whose money was taken at once, and that would become dearer, is CHANGE_COSTS_MORE.
         pub async fn create_order_change(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateOrderChangeRequest>,
@@ -1019,7 +1044,7 @@ pub mod order_change_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with OrderChangeServiceServer.
     #[async_trait]
     pub trait OrderChangeService: std::marker::Send + std::marker::Sync + 'static {
-        /// CreateOrderChange asks for other lines, says what they cost, and keeps the order as it is for 15 minutes. An order in another state is FAILED_PRECONDITION ORDER_STATE_FORBIDS.
+        /// CreateOrderChange asks for other lines, says what they cost, and keeps the order as it is for 15 minutes. An order in another state is FAILED_PRECONDITION ORDER_STATE_FORBIDS; one whose money was taken at once, and that would become dearer, is CHANGE_COSTS_MORE.
         async fn create_order_change(
             &self,
             request: tonic::Request<super::CreateOrderChangeRequest>,
@@ -1519,6 +1544,9 @@ pub struct OrderCreated {
     /// The period of that subscription, from 1.
     #[prost(int32, tag = "32")]
     pub subscription_period: i32,
+    /// The price reduction; none without a code.
+    #[prost(message, optional, tag = "33")]
+    pub promotion: ::core::option::Option<OrderPromotion>,
 }
 /// Address, remark or both were changed.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1726,6 +1754,9 @@ pub struct OrderDrafted {
     /// How it came in.
     #[prost(enumeration = "OrderChannel", tag = "11")]
     pub channel: i32,
+    /// The price reduction; none without a code.
+    #[prost(message, optional, tag = "12")]
+    pub promotion: ::core::option::Option<OrderPromotion>,
 }
 /// A draft has one line more.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2205,6 +2236,9 @@ pub struct CreateOrderRequest {
     /// PURCHASE (default) or SERVICE_REQUEST, whose items name slots and which goes nowhere; orders of a SUBSCRIPTION are made by its renewals alone (ORD-46).
     #[prost(enumeration = "OrderKind", tag = "15")]
     pub kind: i32,
+    /// Code of a promotion of the shop's policy; empty for none.
+    #[prost(string, tag = "16")]
+    pub promotion_code: ::prost::alloc::string::String,
 }
 /// Request of QuoteOrder.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2224,6 +2258,9 @@ pub struct QuoteOrderRequest {
     /// PURCHASE (default) or SERVICE_REQUEST, which costs no shipping (ORD-46).
     #[prost(enumeration = "OrderKind", tag = "5")]
     pub kind: i32,
+    /// Code of a promotion of the shop's policy; empty for none.
+    #[prost(string, tag = "6")]
+    pub promotion_code: ::prost::alloc::string::String,
 }
 /// Prices of an order that is not placed.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2294,6 +2331,9 @@ pub struct PlaceOrderRequest {
     /// Version the change is based on; empty = whatever it is.
     #[prost(string, tag = "4")]
     pub etag: ::prost::alloc::string::String,
+    /// Code of a promotion instead of the draft's; empty = as the draft has it.
+    #[prost(string, tag = "5")]
+    pub promotion_code: ::prost::alloc::string::String,
 }
 /// Request of RetryPayment.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2709,7 +2749,7 @@ pub mod order_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// UpdateOrder changes address or remark before fulfillment begins (ORD-03). Later is FAILED_PRECONDITION ORDER_STATE_FORBIDS; a stale etag is ABORTED ETAG_MISMATCH.
+        /// UpdateOrder changes address or remark before fulfillment begins (ORD-03). Later is FAILED_PRECONDITION ORDER_STATE_FORBIDS; once it is placed, an address where it may not be sent is PRODUCT_RESTRICTED, and one where it would cost something else is ADDRESS_CHANGES_TOTAL; a stale etag is ABORTED ETAG_MISMATCH.
         pub async fn update_order(
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateOrderRequest>,
@@ -3078,7 +3118,7 @@ pub mod order_service_server {
             &self,
             request: tonic::Request<super::QuoteOrderRequest>,
         ) -> std::result::Result<tonic::Response<super::OrderQuote>, tonic::Status>;
-        /// UpdateOrder changes address or remark before fulfillment begins (ORD-03). Later is FAILED_PRECONDITION ORDER_STATE_FORBIDS; a stale etag is ABORTED ETAG_MISMATCH.
+        /// UpdateOrder changes address or remark before fulfillment begins (ORD-03). Later is FAILED_PRECONDITION ORDER_STATE_FORBIDS; once it is placed, an address where it may not be sent is PRODUCT_RESTRICTED, and one where it would cost something else is ADDRESS_CHANGES_TOTAL; a stale etag is ABORTED ETAG_MISMATCH.
         async fn update_order(
             &self,
             request: tonic::Request<super::UpdateOrderRequest>,

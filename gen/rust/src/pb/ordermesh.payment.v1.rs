@@ -1318,6 +1318,28 @@ pub struct RefundSucceeded {
     #[prost(int32, tag = "5")]
     pub round: i32,
 }
+/// A refund did not reach the buyer; what it was for may be given back again.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RefundFailed {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// The payment.
+    #[prost(string, tag = "2")]
+    pub payment_id: ::prost::alloc::string::String,
+    /// The refund.
+    #[prost(string, tag = "3")]
+    pub refund_id: ::prost::alloc::string::String,
+    /// How much.
+    #[prost(message, optional, tag = "4")]
+    pub amount: ::core::option::Option<super::super::common::v1::Money>,
+    /// Which round of paying the order it belongs to.
+    #[prost(int32, tag = "5")]
+    pub round: i32,
+    /// What the provider says, such as "expired_or_canceled_card".
+    #[prost(string, tag = "6")]
+    pub reason: ::prost::alloc::string::String,
+}
 /// More money is held.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AuthorizationIncremented {
@@ -1940,7 +1962,7 @@ pub mod payment_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// ReauthorizePayment begins the next attempt: a new hold for one that expired or is about to, or after a decline. A repeat with the same attempt returns the payment. When something was captured or too often asked it is FAILED_PRECONDITION REAUTHORIZE_REFUSED.
+        /// ReauthorizePayment begins the next attempt: a new hold for one that expired or is about to, or after a decline. A repeat with the same attempt returns the payment. When something was captured or too often asked it is FAILED_PRECONDITION REAUTHORIZE_REFUSED; while a capture is under way it is ABORTED ATTEMPT_IN_PROGRESS: try again.
         pub async fn reauthorize_payment(
             &mut self,
             request: impl tonic::IntoRequest<super::ReauthorizePaymentRequest>,
@@ -2157,7 +2179,7 @@ pub mod payment_service_server {
             &self,
             request: tonic::Request<super::IncrementAuthorizationRequest>,
         ) -> std::result::Result<tonic::Response<super::Payment>, tonic::Status>;
-        /// ReauthorizePayment begins the next attempt: a new hold for one that expired or is about to, or after a decline. A repeat with the same attempt returns the payment. When something was captured or too often asked it is FAILED_PRECONDITION REAUTHORIZE_REFUSED.
+        /// ReauthorizePayment begins the next attempt: a new hold for one that expired or is about to, or after a decline. A repeat with the same attempt returns the payment. When something was captured or too often asked it is FAILED_PRECONDITION REAUTHORIZE_REFUSED; while a capture is under way it is ABORTED ATTEMPT_IN_PROGRESS: try again.
         async fn reauthorize_payment(
             &self,
             request: tonic::Request<super::ReauthorizePaymentRequest>,

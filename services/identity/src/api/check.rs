@@ -76,3 +76,17 @@ pub fn page_size(wrong: &mut Violations, value: i32) -> i64 {
         0
     })
 }
+
+/// A point in time that may be left out.
+pub fn time(wrong: &mut Violations, field: &str, value: Option<prost_types::Timestamp>) -> Option<jiff::Timestamp> {
+    let read = |at: prost_types::Timestamp| {
+        jiff::Timestamp::new(at.seconds, at.nanos).ok().filter(|_| (0..1_000_000_000).contains(&at.nanos))
+    };
+    match value.map(read) {
+        Some(None) => {
+            wrong.add(field, "INVALID_TIME", "not a point in time");
+            None
+        }
+        time => time.flatten(),
+    }
+}

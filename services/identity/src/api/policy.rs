@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use contract::identity::v1::{
-    CaptureMode, HoldExpiry, InventoryOutage, RiskFailMode, RiskPolicy, RiskScorer, ShippingRate, TaxRounding, TaxRule,
-    TenantPolicy,
+    CaptureMode, HoldExpiry, InventoryOutage, Promotion, RiskFailMode, RiskPolicy, RiskScorer, ShippingRate,
+    TaxRounding, TaxRule, TenantPolicy,
 };
 use fault::{Fault, Violations};
 use money::Currency;
@@ -15,6 +15,7 @@ use crate::logic::policy::UpdatePolicy;
 /// Largest amount that still leaves room for sums of 64 bits.
 const MAX_MINOR: i64 = 1_000_000_000_000;
 const MAX_RULES: usize = 500;
+const MAX_PROMOTIONS: usize = 200;
 const SERVICES: [&str; 3] = ["STANDARD", "EXPRESS", "OVERNIGHT"];
 
 /// The change of a request to replace the policy.
@@ -71,6 +72,7 @@ fn check_policy(wrong: &mut Violations, policy: &TenantPolicy) {
         check_risk(wrong, risk);
     }
     let currencies = currencies(wrong, &policy.currencies);
+    promotions(wrong, &policy.promotions, &currencies);
     tax_rules(wrong, &policy.tax_rules);
     shipping_rates(wrong, &policy.shipping_rates, &currencies);
 }
@@ -159,9 +161,44 @@ fn shipping_rates(wrong: &mut Violations, rates: &[ShippingRate], currencies: &B
     }
 }
 
+fn promotions(wrong: &mut Violations, promotions: &[Promotion], currencies: &BTreeSet<&'static str>) {
+    if promotions.len() > MAX_PROMOTIONS {
+        wrong.add("policy.promotions", "TOO_MANY", format!("at most {MAX_PROMOTIONS}"));
+    }
+    let mut seen = BTreeSet::new();
+    for (at, promotion) in promotions.iter().enumerate().take(MAX_PROMOTIONS) {
+        let field = |name: &str| format!("policy.promotions[{at}].{name}");
+        let code = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
+        check::code(wrong, &field("code"), &promotion.code, (1, 40), code);
+        if !seen.insert(&promotion.code) {
+            wrong.add(field("code"), "DUPLICATE", "is listed before");
+        }
+        match &promotion.amount {
+            None => check::range(wrong, &field("rate_ppm"), promotion.rate_ppm.into(), 1, 1_000_000),
+            Some(_) if promotion.rate_ppm != 0 => {
+                wrong.add(field("rate_ppm"), "BOTH_GIVEN", "a share or an amount, not both");
+            }
+            Some(amount) => {
+                check::range(wrong, &field("amount.amount_minor"), amount.amount_minor, 1, MAX_MINOR);
+                if !currencies.contains(amount.currency_code.as_str()) {
+                    let text = "must be one of the policy's currencies";
+                    wrong.add(field("amount.currency_code"), "UNKNOWN_CURRENCY", text);
+                }
+            }
+        }
+        let start = check::time(wrong, &field("start_time"), promotion.start_time);
+        let end = check::time(wrong, &field("end_time"), promotion.end_time);
+        if start.zip(end).is_some_and(|(start, end)| end <= start) {
+            wrong.add(field("end_time"), "BEFORE_START", "must be later than start_time");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use contract::common::v1::Money;
     use contract::identity::v1::UpdatePolicyRequest;
+    use prost_types::Timestamp;
 
     use super::*;
     use crate::logic::policy::defaults;
@@ -181,6 +218,45 @@ mod tests {
         let request = UpdatePolicyRequest { policy: Some(policy.clone()), etag: "\"3\"".to_owned() };
         let update = update_policy(request).expect("passes");
         assert_eq!((update.policy, update.based_on), (policy, Some(3)));
+    }
+
+    #[test]
+    fn a_promotion_is_a_share_or_an_amount_with_a_code_of_its_own() {
+        let amount = |minor, code: &str| Some(Money { currency_code: code.to_owned(), amount_minor: minor });
+        let at = |seconds, nanos| Some(Timestamp { seconds, nanos });
+        let share = |code: &str, rate_ppm| Promotion { code: code.to_owned(), rate_ppm, ..Promotion::default() };
+        let good = vec![
+            share("TENTH", 100_000),
+            Promotion { amount: amount(500, "EUR"), start_time: at(1, 0), end_time: at(2, 0), ..share("FIVER", 0) },
+        ];
+        let request = UpdatePolicyRequest {
+            policy: Some(TenantPolicy { promotions: good, ..defaults() }),
+            etag: "\"3\"".to_owned(),
+        };
+        update_policy(request).expect("passes");
+        let promotions = vec![
+            share("tenth", 1),
+            share("A", 0),
+            share("A", 1_000_001),
+            Promotion { amount: amount(0, "BTC"), ..share("B", 0) },
+            Promotion { amount: amount(1, "USD"), ..share("C", 1) },
+            Promotion { start_time: at(5, 0), end_time: at(5, 0), ..share("D", 1) },
+            Promotion { end_time: at(i64::MAX, -1), ..share("E", 1) },
+        ];
+        let wrong = fields(TenantPolicy { promotions, ..defaults() });
+        let expected = [
+            "etag",
+            "policy.promotions[0].code",
+            "policy.promotions[1].rate_ppm",
+            "policy.promotions[2].code",
+            "policy.promotions[2].rate_ppm",
+            "policy.promotions[3].amount.amount_minor",
+            "policy.promotions[3].amount.currency_code",
+            "policy.promotions[4].rate_ppm",
+            "policy.promotions[5].end_time",
+            "policy.promotions[6].end_time",
+        ];
+        assert_eq!(wrong, expected);
     }
 
     #[test]

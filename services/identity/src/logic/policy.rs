@@ -116,6 +116,7 @@ pub fn defaults() -> TenantPolicy {
         inventory_outage: InventoryOutage::Accept.into(),
         dunning_days: vec![1, 3, 5],
         capture_mode: CaptureMode::OnShipment.into(),
+        promotions: Vec::new(),
         etag: String::new(),
     }
 }

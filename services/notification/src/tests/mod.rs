@@ -207,13 +207,8 @@ fn order() -> Order {
         net: usd(unit * i64::from(quantity)),
         ..OrderLine::default()
     };
-    let totals = OrderTotals {
-        items_net: usd(4498),
-        shipping: usd(500),
-        tax: usd(371),
-        total: usd(5369),
-        discount: usd(250),
-    };
+    let totals =
+        OrderTotals { items_net: usd(4498), shipping: usd(500), tax: usd(371), total: usd(5369), discount: usd(250) };
     Order {
         order_number: 17,
         currency_code: "USD".into(),

@@ -166,7 +166,15 @@ async fn a_letter_has_number_lines_and_totals_and_what_others_wrote_is_escaped()
     let (html, text) = (got["html"].as_str().unwrap_or_default(), got["text"].as_str().unwrap_or_default());
     assert!(!html.contains("<script") && !html.contains("<b>Lovelace"), "{html}");
     assert!(html.contains("&lt;script&gt;") && html.contains("Cup &amp; saucer"), "{html}");
-    for said in ["order 17", "2 x Tea <script>", "39.98 USD", "Discount: 2.50 USD", "Shipping: 5.00 USD", "Total:    53.69 USD", "Ada"] {
+    for said in [
+        "order 17",
+        "2 x Tea <script>",
+        "39.98 USD",
+        "Discount: 2.50 USD",
+        "Shipping: 5.00 USD",
+        "Total:    53.69 USD",
+        "Ada",
+    ] {
         assert!(text.contains(said), "{said} in {text}");
     }
     let raw = got["raw"].as_str().unwrap_or_default();

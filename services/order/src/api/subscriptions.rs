@@ -16,6 +16,7 @@ use super::wire::service;
 use crate::app::App;
 use crate::app::subscribe::{About, Amend, Subscribe};
 use crate::domain::basket::Basket;
+use crate::domain::promotion::Wanted;
 use crate::domain::subscription::Subscription;
 use crate::infra::subscriptions::Filter;
 
@@ -140,6 +141,7 @@ fn subscribe(request: pb::CreateSubscriptionRequest) -> Subscribe {
             service: service(request.shipping_service),
             agreed: BTreeMap::new(),
             kind: Some(pb::OrderKind::Subscription),
+            promotion: Wanted::Nothing,
         },
         payment_method: request.payment_method,
         mandate_reference: request.mandate_reference,

@@ -10,6 +10,7 @@ use crate::app::cancel_order::CancelOrder;
 use crate::app::create_order::CreateOrder;
 use crate::app::update_order::UpdateOrder;
 use crate::domain::basket::{Basket, Quote};
+use crate::domain::promotion::Wanted;
 
 pub fn order_id(text: &str) -> Result<OrderId, Fault> {
     text.parse().map_err(|error: ids::IdError| Fault::invalid("order_id", "ID_INVALID", error.to_string()))
@@ -25,6 +26,7 @@ pub fn create(request: pb::CreateOrderRequest) -> CreateOrder {
             service: service(request.shipping_service),
             agreed: BTreeMap::new(),
             kind: kind(request.kind),
+            promotion: Wanted::of_code(request.promotion_code),
         },
         payment_method: request.payment_method,
         note: request.note,
@@ -43,6 +45,7 @@ pub fn basket(request: pb::QuoteOrderRequest) -> Basket {
         service: service(request.shipping_service),
         agreed: BTreeMap::new(),
         kind: kind(request.kind),
+        promotion: Wanted::of_code(request.promotion_code),
     }
 }
 

@@ -20,6 +20,7 @@ pub fn place(request: pb::PlaceOrderRequest) -> Result<PlaceOrder, Fault> {
         subject: subject(&request.order_id, request.etag)?,
         payment_method: request.payment_method,
         expected_total: request.expected_total,
+        promotion_code: request.promotion_code,
     })
 }
 

@@ -1,11 +1,13 @@
-//! The saga of a change: waits for somebody to agree, calls the warehouses off, sets other stock aside, has the bank
-//! hold more, makes it true and asks the warehouses again (`domain.md` 4.5 Change). What is refused or not agreed to
-//! leaves the order as it was.
+//! The saga of a change: waits for somebody to agree, calls the warehouses off, sets aside what is new, has the bank
+//! hold more, lets go of what is not wanted any more, makes it true and asks the warehouses again (`domain.md` 4.5
+//! Change). What is refused or not agreed to leaves the order as it was: until the bank has agreed, nothing is given to
+//! others that might have to be taken back.
 //!
 //! The warehouse decides the race against a parcel that is being packed: where it has begun, nothing changes. Of an
 //! order that was held before all of its warehouses had accepted, those that had are called off as well, and the saga
 //! that placed it asks them all.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use contract::common::v1::Money;
@@ -37,6 +39,9 @@ pub const STARTED: &str = "FULFILLMENT_STARTED";
 const TRIES: i32 = 60;
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1800));
 
+/// What a change may ask of stock, one after the other: both, the new lines, the old ones again.
+const STOCK_WISHES: i32 = 3;
+
 /// In the saga's state: why it ends.
 const WHY: &str = "why";
 
@@ -67,6 +72,8 @@ pub fn definition(steps: &Steps) -> Definition {
             .undo(act!(steps, restore_stock)),
         // What the bank holds too much is never taken: there is nothing to undo.
         Step::new("raise_authorization", act!(steps, raise_hold)).timeout(Duration::from_secs(17)).tries(8),
+        // Before the change is true, for then the saga that placed the order may cut what is set aside into parcels.
+        Step::new("shrink_stock", act!(steps, shrink_stock)).timeout(Duration::from_secs(7)).tries(TRIES),
         Step::new("apply_change", act!(steps, apply_change)).tries(60),
         Step::new("request_again", act!(steps, request_again))
             .timeout(Duration::from_secs(30))
@@ -74,7 +81,7 @@ pub fn definition(steps: &Steps) -> Definition {
             .backoff(BACKOFF.0, BACKOFF.1)
             .forward_only(),
     ];
-    Definition::new(KIND, 2, table).when_undone(act!(steps, close_change))
+    Definition::new(KIND, 3, table).when_undone(act!(steps, close_change))
 }
 
 impl Steps {
@@ -145,10 +152,19 @@ impl Steps {
         }
     }
 
+    /// Both what the order has and what it is to have, until the bank has agreed.
     async fn resize_stock(self, run: Run) -> Try {
+        let (order, change) = self.changed_order(&run).await?;
+        self.resize(run, larger(demand(&order.doc.lines), demand(&change.lines)), 0).await
+    }
+
+    async fn shrink_stock(self, run: Run) -> Try {
         let (_, change) = self.changed_order(&run).await?;
-        let state = state(&run).map_err(attention)?;
-        match self.set_aside(&run, &state, &change.lines, revision(&run).map_err(attention)?).await {
+        self.resize(run, demand(&change.lines), 1).await
+    }
+
+    async fn resize(self, run: Run, demand: Demand, wish: i32) -> Try {
+        match self.set_aside(&run, demand, wish).await {
             Ok(()) => Ok(Outcome::done(run.state)),
             Err(fault) => Err(refused(&fault, run.state)),
         }
@@ -156,28 +172,19 @@ impl Steps {
 
     async fn restore_stock(self, run: Run) -> Try {
         let (order, _) = self.changed_order(&run).await?;
-        let state = state(&run).map_err(attention)?;
-        let revision = revision(&run).map_err(attention)?.saturating_add(1);
-        match self.set_aside(&run, &state, &order.doc.lines, revision).await {
+        match self.set_aside(&run, demand(&order.doc.lines), 2).await {
             // Nothing is set aside any more that could be too much.
             Err(fault) if fault.reason() == "RESERVATION_ENDED" => Ok(Outcome::done(run.state)),
             answer => Ok(undone(answer.map_err(tonic::Status::from), run)),
         }
     }
 
-    async fn set_aside(
-        &self,
-        run: &Run,
-        state: &ChangeState,
-        lines: &[wire::OrderLine],
-        revision: i32,
-    ) -> Result<(), Fault> {
-        let line = |line: &wire::OrderLine| DemandLine {
-            sku: line.sku.clone(),
-            quantity: line.quantity,
-            slot_id: line.slot_id.clone(),
-        };
-        let (order_id, lines) = (state.subject.to_string(), lines.iter().map(line).collect());
+    /// Has exactly this set aside; the wishes of one change are numbered from 0.
+    async fn set_aside(&self, run: &Run, demand: Demand, wish: i32) -> Result<(), Fault> {
+        let state = state(run)?;
+        let revision = state.revision.saturating_mul(STOCK_WISHES).saturating_add(wish);
+        let line = |((sku, slot_id), quantity)| DemandLine { sku, quantity, slot_id };
+        let (order_id, lines) = (state.subject.to_string(), demand.into_iter().map(line).collect());
         let request = ResizeReservationRequest { order_id, lines, split: state.split, revision };
         let mut client = ReservationDeskServiceClient::new(self.peers.to("inventory"));
         client.resize_reservation(self.peers.request_keyed(&run.ctx, &run.key, request)).await?;
@@ -250,7 +257,28 @@ fn state(run: &Run) -> Result<ChangeState, Fault> {
     serde_json::from_value(run.state.clone()).map_err(Fault::internal)
 }
 
-/// Under which stock and work are asked for; the next one is of the undo, and later changes have higher ones.
+/// Units by product and slot.
+type Demand = BTreeMap<(String, String), i32>;
+
+fn demand(lines: &[wire::OrderLine]) -> Demand {
+    let mut demand = Demand::new();
+    for line in lines {
+        let units = demand.entry((line.sku.clone(), line.slot_id.clone())).or_default();
+        *units = units.saturating_add(line.quantity);
+    }
+    demand
+}
+
+/// Of each product as much as either wants.
+fn larger(mut one: Demand, other: Demand) -> Demand {
+    for (what, quantity) in other {
+        let units = one.entry(what).or_default();
+        *units = quantity.max(*units);
+    }
+    one
+}
+
+/// Under which work is asked for; the next one is of the undo, and later changes have higher ones.
 fn revision(run: &Run) -> Result<i32, Fault> {
     Ok(state(run)?.revision.saturating_mul(2))
 }

@@ -128,6 +128,7 @@ impl App {
             kind: command.basket.kind.unwrap_or_default().into(),
             subscription_id: renewal.as_ref().map(|renewal| renewal.subscription.to_string()).unwrap_or_default(),
             subscription_period: renewal.as_ref().map_or(0, |renewal| renewal.period),
+            promotion: quote.promotion,
         };
         Ok(Placement { limits, ..Placement::new(ctx, order_id, customer, created, saga_state, guard) })
     }

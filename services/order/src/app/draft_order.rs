@@ -20,6 +20,7 @@ use crate::domain::customer::limits;
 use crate::domain::draft::ItemChange;
 use crate::domain::event::OrderEvent;
 use crate::domain::order::Order;
+use crate::domain::promotion::Wanted;
 use crate::domain::rules;
 use crate::infra::placements::claim_units;
 use crate::infra::store::{Store, wire_time};
@@ -33,6 +34,8 @@ pub struct PlaceOrder {
     pub payment_method: String,
     /// What the caller thinks it costs.
     pub expected_total: Option<Money>,
+    /// Another promotion than the draft's; empty = the draft's.
+    pub promotion_code: String,
 }
 
 /// What a decision on a draft comes to: its events, and when it is placed what its saga starts with and how many units
@@ -147,7 +150,10 @@ impl App {
         let items = seen.items().map_err(|why| refused(&why))?;
         let mut wrong = Violations::default();
         rules::check_payment_method(&command.payment_method, &mut wrong);
-        let basket = basket(seen, &items, self.address_of(ctx, seen).await?);
+        let mut basket = basket(seen, &items, self.address_of(ctx, seen).await?);
+        if !command.promotion_code.is_empty() {
+            basket.promotion = Wanted::Code(command.promotion_code.clone());
+        }
         let quote = self.quote(ctx, &basket, Stage::Placement, wrong).await?;
         check_expected_total(command.expected_total.as_ref(), &quote)?;
         let customer: UserId = seen.doc.customer_id.parse().map_err(Fault::internal)?;
@@ -205,6 +211,7 @@ fn basket(order: &Order, items: &BTreeMap<i32, OrderItem>, address: Option<Addre
         service: order.doc.shipping_service.clone(),
         agreed: BTreeMap::new(),
         kind: Some(wire::OrderKind::Purchase),
+        promotion: Wanted::kept(order.doc.promotion.as_ref()),
     }
 }
 
@@ -229,6 +236,7 @@ fn created(ctx: &Ctx, draft: &Order, quote: Quote, items: &BTreeMap<i32, OrderIt
         split_lines: quote.split,
         channel: draft.doc.channel,
         kind: wire::OrderKind::Purchase.into(),
+        promotion: quote.promotion,
         ..wire::OrderCreated::default()
     }
 }

@@ -31,7 +31,9 @@ pub struct ListSagas {
 impl App {
     /// The tables of this service's sagas.
     pub fn saga_tables(&self) -> Vec<Definition> {
-        [&self.place, &self.pay_again, &self.cancel, &self.change, &self.renew].map(Definition::clone).to_vec()
+        [&self.place, &self.pay_again, &self.cancel, &self.change, &self.renew, &self.shortfall]
+            .map(Definition::clone)
+            .to_vec()
     }
 
     /// Reads a saga with its log and what others carry out for the same order.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use contract::common::v1::{Actor, Money};
+use contract::common::v1::{Actor, Address, Money};
 use contract::inventory::v1::Product;
 use contract::order::v1 as wire;
 use contract::order::v1::{LineEdit, OrderChangeState, OrderState};
@@ -29,6 +29,7 @@ use crate::domain::customer::limits;
 use crate::domain::draft::ItemChange;
 use crate::domain::event::OrderEvent;
 use crate::domain::order::{Order, Refusal};
+use crate::domain::promotion::Wanted;
 use crate::domain::rules;
 use crate::infra::placements::claim_units;
 use crate::infra::seal::column;
@@ -68,7 +69,7 @@ impl App {
     ///
     /// # Errors
     /// Invalid with every wrong field; NotFound `ITEM_NOT_FOUND`; Precondition `ORDER_STATE_FORBIDS`, `ORDER_FULL`,
-    /// `PRODUCT_RESTRICTED`; Denied `CUSTOMER_NOT_ELIGIBLE`; Aborted `ETAG_MISMATCH`, `PRICE_CHANGED`.
+    /// `PRODUCT_RESTRICTED`, `CHANGE_COSTS_MORE`; Denied `CUSTOMER_NOT_ELIGIBLE`; Aborted `ETAG_MISMATCH`, `PRICE_CHANGED`.
     pub async fn request_change(&self, ctx: &Ctx, command: &RequestChange) -> Result<Once<wire::OrderChange>, Fault> {
         let mut wrong = Violations::default();
         check_text("reason", &command.reason, 0, 200, &mut wrong);
@@ -183,7 +184,7 @@ impl App {
         check_etag(seen, &command.subject.etag)?;
         check_edits(&command.edits)?;
         let items = seen.items_edited(&command.edits).map_err(|why| refused(&why))?;
-        let quote = self.quote_change(ctx, seen, &items).await?;
+        let quote = self.quote_change(ctx, seen, &items, seen.doc.shipping_address.clone()).await?;
         if grows(seen, &command.edits) {
             let customer: UserId = seen.doc.customer_id.parse().map_err(Fault::internal)?;
             self.check_customer(ctx, customer, &quote).await?;
@@ -192,24 +193,32 @@ impl App {
         let limits = limits(&quote.restricted);
         let state = ChangeState { subject: command.subject.id, split: quote.split, revision: seen.version };
         let change = seen.change_to(&command.edits, numbered(quote.lines, &items), quote.totals);
+        let more = change.to_authorize.as_ref().map_or(0, |more| more.amount_minor);
+        if more > 0 && seen.is_paid_out() {
+            let text = "what was paid at once cannot be paid more of: place another order for what is added";
+            return Err(Fault::precondition("CHANGE_COSTS_MORE", text).with("to_authorize_minor", more));
+        }
         Ok(Priced { change, limits, state })
     }
 
-    async fn quote_change(
+    /// What a placed order would cost with other items or elsewhere.
+    pub(super) async fn quote_change(
         &self,
         ctx: &Ctx,
         seen: &Order,
         items: &BTreeMap<i32, wire::OrderItem>,
+        address: Option<Address>,
     ) -> Result<Quote, Fault> {
         let line = |number: &i32| seen.doc.lines.iter().find(|line| line.line == *number);
         let agreed = |(index, number): (usize, &i32)| Some((index, line(number)?.unit_price.as_ref()?.amount_minor));
         let basket = Basket {
             items: items.values().cloned().collect(),
             currency_code: seen.doc.currency_code.clone(),
-            address: seen.doc.shipping_address.clone(),
+            address,
             service: seen.doc.shipping_service.clone(),
             agreed: items.keys().enumerate().filter_map(agreed).collect(),
             kind: Some(seen.doc.kind()),
+            promotion: Wanted::agreed(seen.doc.promotion.as_ref()),
         };
         let mut wrong = Violations::default();
         rules::check_items(&basket.items, &mut wrong);
@@ -228,7 +237,7 @@ impl App {
                 })
             });
         }
-        basket::quote(&basket, Stage::Placement, &policy, &products, wrong)
+        basket::quote(&basket, Stage::Placement, &policy, &products, ctx.now.as_second(), wrong)
     }
 
     async fn write_change<R: Message + Default + Send + 'static>(

@@ -14,7 +14,8 @@ use fault::{Fault, Kind};
 use saga::{Outcome, Run};
 use serde_json::Value;
 
-use crate::app::place_saga::{Steps, Try, advance, append, judge, now, order_id, reject, undone};
+use crate::app::place_payment::judge;
+use crate::app::place_saga::{Steps, Try, advance, append, now, order_id, reject, undone};
 use crate::app::rounds::round;
 use crate::domain::order::Order;
 use crate::infra::seal::column;
@@ -145,7 +146,7 @@ impl Steps {
         let left = match left(run) {
             Some(left) => left,
             None => {
-                self.hold_stock(run).await?;
+                self.hold_stock(run, HOLD_TIME_S).await?;
                 let time = i64::try_from(REVIEW_TIME.as_secs()).unwrap_or(i64::MAX);
                 state["review_until"] = run.ctx.now.as_second().saturating_add(time).into();
                 time
@@ -156,9 +157,9 @@ impl Steps {
         Ok(Outcome::Wait { state, at_most, append })
     }
 
-    /// Stock stays set aside for as long as a person may take.
-    async fn hold_stock(&self, run: &Run) -> Result<(), Outcome> {
-        let request = ExtendReservationRequest { order_id: order_id(run).to_string(), hold_s: HOLD_TIME_S };
+    /// Stock stays set aside for so many seconds from now.
+    pub(super) async fn hold_stock(&self, run: &Run, hold_s: i32) -> Result<(), Outcome> {
+        let request = ExtendReservationRequest { order_id: order_id(run).to_string(), hold_s };
         let mut client = ReservationDeskServiceClient::new(self.peers.to("inventory"));
         let held = client.extend_reservation(self.peers.request_keyed(&run.ctx, &run.key, request)).await;
         held.map(drop).map_err(|status| Outcome::of_fault(&Fault::from(status), run.state.clone()))

@@ -12,10 +12,6 @@ use contract::inventory::v1::{
     ReserveStockRequest,
 };
 use contract::order::v1::{OrderKind, OrderState};
-use contract::payment::v1::payment_service_client::PaymentServiceClient;
-use contract::payment::v1::{
-    AuthorizePaymentRequest, InquirePaymentRequest, Payment, PaymentState, VoidPaymentRequest,
-};
 use ctx::Ctx;
 use fault::{Fault, Kind};
 use ids::OrderId;
@@ -25,13 +21,12 @@ use serve::Peers;
 
 use crate::app::cancel_saga::SUBJECT;
 use crate::app::change_saga::{between_changes, is_called_off};
-use crate::app::place_risk::is_doubted;
 use crate::app::rounds::round;
 use crate::domain::event::OrderEvent;
 use crate::domain::order::{Order, Refusal};
 use crate::domain::parcels::cut;
 use crate::infra::catalog::Catalog;
-use crate::infra::seal::{Safe, column};
+use crate::infra::seal::Safe;
 use crate::infra::store::{Store, doc, encode, wire_time};
 
 /// Names of the steps, in order.
@@ -49,12 +44,8 @@ pub const KIND: &str = "place";
 const HOLD_LOOK: Duration = Duration::from_secs(3600);
 /// How soon the saga of an order that is being changed looks by itself; the end of the change wakes it at once.
 const CHANGE_LOOK: Duration = Duration::from_secs(60);
-/// How long a customer has for 3-D Secure (`domain.md` 4.5 step 3b).
-const ACTION_TIME: Duration = Duration::from_secs(900);
-
-/// Since when the payment provider is given a rest, seconds since 1970; in the saga's state.
-const RESTS: &str = "provider_rests";
-
+/// Whether stock was set aside a second time after its hold had run out; in the saga's state.
+const AGAIN: &str = "reserved_again";
 /// What the steps work with.
 #[derive(Clone, Debug)]
 pub struct Steps {
@@ -110,6 +101,18 @@ pub(super) fn table(kind: &'static str, steps: &Steps) -> Definition {
 impl Steps {
     async fn reserve(self, run: Run) -> Try {
         let order = self.order(&run).await?;
+        match self.set_stock_aside(&run, &order, &run.key).await {
+            Ok(state) => Ok(advance(&run.ctx, &order, order.start_payment(), state)),
+            // What was to be paid again may be sold meanwhile: it may be tried once more (PAY-18).
+            Err(fault) if round(&run) > 1 => {
+                Err(self.refused(&run, &order, fault, |order, why| order.fail_payment(why, now(&run))))
+            }
+            Err(fault) => Err(self.refused(&run, &order, fault, |order, why| order.fail(why))),
+        }
+    }
+
+    /// Has stock set aside; the saga's state then says where it is.
+    async fn set_stock_aside(&self, run: &Run, order: &Order, key: &str) -> Result<Value, Fault> {
         let lines = order.doc.lines.iter().map(|line| DemandLine {
             sku: line.sku.clone(),
             quantity: line.quantity,
@@ -120,23 +123,15 @@ impl Steps {
             lines: lines.collect(),
             hold_s: i32::try_from(run.state["hold_s"].as_i64().unwrap_or(900)).unwrap_or(900),
             split: run.state["split"].as_bool().unwrap_or(false),
-            round: round(&run),
+            round: round(run),
         };
         let mut client = ReservationServiceClient::new(self.peers.to("inventory"));
-        match client.reserve_stock(self.peers.request_keyed(&run.ctx, &run.key, request)).await {
-            Ok(reservation) => {
-                let allocations = reservation.into_inner().allocations;
-                let allocations = allocations.into_iter().map(|at| json!([at.sku, at.warehouse, at.quantity]));
-                let mut state = run.state.clone();
-                state["allocations"] = Value::Array(allocations.collect());
-                Ok(advance(&run.ctx, &order, order.start_payment(), state))
-            }
-            // What was to be paid again may be sold meanwhile: it may be tried once more (PAY-18).
-            Err(status) if round(&run) > 1 => {
-                Err(self.refused(&run, &order, status.into(), |order, why| order.fail_payment(why, now(&run))))
-            }
-            Err(status) => Err(self.refused(&run, &order, status.into(), |order, why| order.fail(why))),
-        }
+        let reservation = client.reserve_stock(self.peers.request_keyed(&run.ctx, key, request)).await?;
+        let allocations = reservation.into_inner().allocations;
+        let allocations = allocations.into_iter().map(|at| json!([at.sku, at.warehouse, at.quantity]));
+        let mut state = run.state.clone();
+        state["allocations"] = Value::Array(allocations.collect());
+        Ok(state)
     }
 
     pub(super) async fn release(self, run: Run) -> Try {
@@ -146,71 +141,29 @@ impl Steps {
         Ok(undone(answer, run))
     }
 
-    async fn authorize(self, run: Run) -> Try {
-        let order = self.order(&run).await?;
-        let mut client = PaymentServiceClient::new(self.peers.to("payment"));
-        // From the second look on the question is what became of it, not do it.
-        let asked = run.attempt > 1 || ["action_deadline", RESTS].iter().any(|known| run.state.get(known).is_some());
-        let answer = if asked {
-            let request = InquirePaymentRequest { order_id: order.doc.id.clone(), round: round(&run) };
-            match client.inquire_payment(self.peers.request_keyed(&run.ctx, &run.key, request)).await {
-                Err(status) if status.code() == tonic::Code::NotFound => self.ask(&mut client, &run, &order).await?,
-                answer => answer,
-            }
-        } else {
-            self.ask(&mut client, &run, &order).await?
-        };
-        match answer {
-            Ok(payment) => match payment.into_inner() {
-                payment if is_secured(&payment) && is_doubted(&payment) => self.doubted(&run, &order, &payment).await,
-                payment => Ok(judge(&run, &order, &payment)),
-            },
-            Err(status) => {
-                let fault = Fault::from(status);
-                match wait_for_provider(&run, &fault) {
-                    Some(wait) => Ok(wait),
-                    None => Err(self.refused(&run, &order, fault, |order, why| order.fail_payment(why, now(&run)))),
-                }
-            }
-        }
-    }
-
-    async fn ask(
-        &self,
-        client: &mut PaymentServiceClient<serve::PeerClient>,
-        run: &Run,
-        order: &Order,
-    ) -> Result<Result<tonic::Response<Payment>, tonic::Status>, Outcome> {
-        let request = AuthorizePaymentRequest {
-            order_id: order.doc.id.clone(),
-            amount: order.doc.totals.as_ref().and_then(|totals| totals.total.clone()),
-            payment_method: self.secret(run, column::SAGA_TOKEN).await?,
-            challenge: run.state["challenge"].as_bool().unwrap_or(false),
-            customer_id: order.doc.customer_id.clone(),
-            // As the tenant wanted when it was placed; of a service nothing is shipped that money could be taken for.
-            capture_now: is_service(order) || run.state["capture_now"].as_bool().unwrap_or(false),
-            mandate: self.secret(run, column::SAGA_MANDATE).await?,
-            round: round(run),
-        };
-        Ok(client.authorize_payment(self.peers.request_keyed(&run.ctx, &run.key, request)).await)
-    }
-
-    pub(super) async fn void(self, run: Run) -> Try {
-        let request = VoidPaymentRequest { order_id: order_id(&run).to_string(), round: round(&run) };
-        let mut client = PaymentServiceClient::new(self.peers.to("payment"));
-        let answer = client.void_payment(self.peers.request_keyed(&run.ctx, &run.key, request)).await;
-        Ok(undone(answer, run))
-    }
-
     async fn confirm_reservation(self, run: Run) -> Try {
         let request = ConfirmReservationRequest { order_id: order_id(&run).to_string() };
         let mut client = ReservationServiceClient::new(self.peers.to("inventory"));
         match client.confirm_reservation(self.peers.request_keyed(&run.ctx, &run.key, request)).await {
             Ok(_) => Ok(Outcome::done(run.state)),
             Err(status) => {
-                let order = self.order(&run).await?;
-                Err(self.refused(&run, &order, status.into(), |order, why| order.fail(why)))
+                let (order, fault) = (self.order(&run).await?, Fault::from(status));
+                // The hold ran out while the money was on its way: once more, for there may be stock yet.
+                if fault.reason() == "RESERVATION_ENDED" && run.state.get(AGAIN).is_none() {
+                    return self.reserve_again(&run, &order).await;
+                }
+                Err(self.refused(&run, &order, fault, |order, why| order.fail(why)))
             }
+        }
+    }
+
+    async fn reserve_again(&self, run: &Run, order: &Order) -> Try {
+        match self.set_stock_aside(run, order, &format!("{}-again", run.key)).await {
+            Ok(mut state) => {
+                state[AGAIN] = true.into();
+                Ok(Outcome::Wait { state, at_most: Duration::ZERO, append: None })
+            }
+            Err(fault) => Err(self.refused(run, order, fault, |order, why| order.fail(why))),
         }
     }
 
@@ -338,7 +291,7 @@ impl Steps {
     }
 
     /// What a refused call means: another try, or the end of the order with the reason it was given.
-    fn refused(
+    pub(super) fn refused(
         &self,
         run: &Run,
         order: &Order,
@@ -352,69 +305,9 @@ impl Steps {
     }
 }
 
-/// A provider that is given a rest was not asked, so that this was no try; for as long as a customer may take (PAY-08).
-fn wait_for_provider(run: &Run, fault: &Fault) -> Option<Outcome> {
-    if !["PROVIDER_RESTING", "CIRCUIT_OPEN"].contains(&fault.reason()) {
-        return None;
-    }
-    let now = run.ctx.now.as_second();
-    let since = run.state.get(RESTS).and_then(Value::as_i64).unwrap_or(now);
-    let waited = Duration::from_secs(now.saturating_sub(since).unsigned_abs());
-    let mut state = run.state.clone();
-    state[RESTS] = since.into();
-    // The longer it lasts, the less often we look.
-    let pause = fault.wait().unwrap_or(Duration::from_secs(1)).max(waited / 4).min(Duration::from_secs(60));
-    (waited < ACTION_TIME).then_some(Outcome::Wait { state, at_most: pause, append: None })
-}
-
 /// Whether it books time: nothing leaves a warehouse (ORD-46).
 pub(super) fn is_service(order: &Order) -> bool {
     order.doc.kind() == OrderKind::ServiceRequest
-}
-
-fn is_secured(payment: &Payment) -> bool {
-    use PaymentState as S;
-    matches!(payment.state(), S::Authorized | S::PartiallyCaptured | S::Captured)
-}
-
-/// What a payment's state means for the order.
-pub(super) fn judge(run: &Run, order: &Order, payment: &Payment) -> Outcome {
-    let mut state = run.state.clone();
-    state["payment_id"] = payment.id.clone().into();
-    match payment.state() {
-        PaymentState::Authorized | PaymentState::PartiallyCaptured | PaymentState::Captured => {
-            let events = order.complete_payment(&payment.id, payment.authorized.clone());
-            advance(&run.ctx, order, events, state)
-        }
-        PaymentState::Declined => {
-            let events = order.fail_payment(&payment.decline_reason, now(run));
-            reject(run, order, events, &payment.decline_reason, state)
-        }
-        PaymentState::RequiresAction => wait_for_action(run, order, payment, state),
-        PaymentState::Processing | PaymentState::Unknown | PaymentState::Unspecified => {
-            Outcome::Retry { reason: format!("payment {}", payment.state().as_str_name()) }
-        }
-        PaymentState::Voided
-        | PaymentState::PartiallyRefunded
-        | PaymentState::Refunded
-        | PaymentState::Expired
-        | PaymentState::Disputed => reject(run, order, order.fail_payment("VOIDED", now(run)), "VOIDED", state),
-    }
-}
-
-fn wait_for_action(run: &Run, order: &Order, payment: &Payment, mut state: Value) -> Outcome {
-    let until = state["action_deadline"].as_i64().unwrap_or_else(|| {
-        run.ctx.now.as_second().saturating_add(i64::try_from(ACTION_TIME.as_secs()).unwrap_or(i64::MAX))
-    });
-    let left = until.saturating_sub(run.ctx.now.as_second());
-    if left <= 0 {
-        let events = order.fail_payment("ACTION_TIMEOUT", now(run));
-        return reject(run, order, events, "ACTION_TIMEOUT", state);
-    }
-    state["action_deadline"] = until.into();
-    let events = order.require_action(&payment.id, &payment.action_url).ok();
-    let append = events.map(|events| append(&run.ctx, order, &events));
-    Outcome::Wait { state, at_most: Duration::from_secs(left.unsigned_abs()), append }
 }
 
 /// The end of the order, said by these events unless they were said before; everything is undone.

@@ -30,6 +30,6 @@ impl App {
         } else {
             self.catalog.products(ctx, &known).await?
         };
-        basket::quote(basket, stage, &policy, &products, wrong)
+        basket::quote(basket, stage, &policy, &products, ctx.now.as_second(), wrong)
     }
 }

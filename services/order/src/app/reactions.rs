@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use contract::Event as _;
-use contract::fulfillment::v1::FulfillmentStarted;
+use contract::fulfillment::v1::{FulfillmentCancelled, FulfillmentStarted};
 use contract::identity::v1::{CustomerStandingChanged, PolicyChanged};
 use contract::inventory::v1::ProductChanged;
 use contract::order::v1 as wire;
@@ -32,6 +32,7 @@ use crate::app::place_saga;
 use crate::app::renew_saga::PAYMENT;
 use crate::app::retry_payment::paid_outside;
 use crate::app::rounds::{run_in, run_of};
+use crate::app::warehouse_cancelled;
 use crate::domain::event::OrderEvent;
 use crate::domain::order::{Order, Refusal};
 use crate::infra::placements::settle_units;
@@ -43,6 +44,7 @@ type Handled<'c> = BoxFuture<'c, Result<(), pg::Error>>;
 pub fn subscription(app: &App) -> Subscription {
     let (catalog, renew, pay_again) = (app.catalog.clone(), app.renew.clone(), app.pay_again.clone());
     let (products, customers) = (catalog.clone(), catalog.clone());
+    let called_off = [app.cancel.clone(), app.shortfall.clone()].map(Arc::new);
     let (ending, ended, pay_again) = (Arc::new(renew.clone()), Arc::new(renew), Arc::new(pay_again));
     Subscription::new("order")
         .on_all(PaymentAuthorized::TYPE, |conn, deliveries| {
@@ -79,6 +81,9 @@ pub fn subscription(app: &App) -> Subscription {
         })
         .on(FulfillmentStarted::TYPE, |conn, delivery| {
             react(conn, delivery, |event: &FulfillmentStarted| &event.order_id, |order, _| order.start_fulfillment())
+        })
+        .on(FulfillmentCancelled::TYPE, move |conn, delivery| {
+            warehouse_cancelled::handle(conn, delivery, called_off.clone())
         })
         .on(ShipmentShipped::TYPE, |conn, delivery| {
             react(conn, delivery, |event: &ShipmentShipped| &event.order_id, shipped)

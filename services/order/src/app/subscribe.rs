@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::app::create_order::customer;
 use crate::app::{App, TURNS, overtaken};
 use crate::domain::basket::{Basket, Stage};
+use crate::domain::promotion::Wanted;
 use crate::domain::rules;
 use crate::domain::subscription::{Next, Refusal, Subscription};
 use crate::infra::subscriptions::{self, Filter, not_found};
@@ -278,6 +279,7 @@ pub(super) fn basket(doc: &wire::Subscription) -> Basket {
         service: doc.shipping_service.clone(),
         agreed: std::collections::BTreeMap::new(),
         kind: Some(wire::OrderKind::Subscription),
+        promotion: Wanted::Nothing,
     }
 }
 

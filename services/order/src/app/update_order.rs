@@ -31,7 +31,8 @@ impl App {
     /// Changes an order.
     ///
     /// # Errors
-    /// Invalid with every wrong field; Precondition `ORDER_STATE_FORBIDS`; Aborted `ETAG_MISMATCH`.
+    /// Invalid with every wrong field; Precondition `ORDER_STATE_FORBIDS`, `PRODUCT_RESTRICTED`,
+    /// `ADDRESS_CHANGES_TOTAL`; Aborted `ETAG_MISMATCH`.
     pub async fn update(&self, ctx: &Ctx, command: UpdateOrder) -> Result<wire::Order, Fault> {
         let mut wrong = Violations::default();
         if command.address.is_some() {
@@ -67,6 +68,10 @@ impl App {
             if seen.state() == wire::OrderState::Draft {
                 return self.readdress(ctx, subject, &seen, address.clone(), command.note.clone()).await;
             }
+            // Where it is too late for any address, that is what the caller hears.
+            if seen.update(None, None).is_ok() {
+                self.check_move(ctx, &seen, address).await?;
+            }
         }
         let decide = move |order: &Order| match order.state() {
             // It was no draft a moment ago, or it is none without an address.
@@ -74,5 +79,24 @@ impl App {
             _ => order.update(address.clone(), note.clone()),
         };
         self.change("order.update", ctx, subject, Arc::new(decide)).await
+    }
+
+    /// A placed order goes elsewhere only where it may be sent, and for the same money (ORD-15, ORD-27).
+    async fn check_move(&self, ctx: &Ctx, seen: &Order, address: &Address) -> Result<(), Fault> {
+        let place = |address: &Address| (address.country_code.clone(), address.region.clone());
+        if seen.doc.shipping_address.as_ref().map(place) == Some(place(address)) {
+            return Ok(());
+        }
+        let quote = self.quote_change(ctx, seen, &seen.items_by_line(), Some(address.clone())).await?;
+        let total =
+            |totals: Option<&wire::OrderTotals>| totals.and_then(|totals| totals.total.clone()).unwrap_or_default();
+        let (was, is) = (total(seen.doc.totals.as_ref()), total(Some(&quote.totals)));
+        if was == is && seen.doc.totals.as_ref() == Some(&quote.totals) {
+            return Ok(());
+        }
+        let text =
+            "a placed order costs what it costs; elsewhere it would be taxed otherwise: cancel it and order again";
+        let fault = Fault::precondition("ADDRESS_CHANGES_TOTAL", text);
+        Err(fault.with("total_minor", was.amount_minor).with("quote_total_minor", is.amount_minor))
     }
 }

@@ -13,6 +13,7 @@ use money::Currency;
 
 use crate::domain::customer::{Restricted, check_goods};
 use crate::domain::pricing::{Item, Priced, TaxMode, price};
+use crate::domain::promotion::{self, Wanted};
 use crate::domain::rules;
 
 /// What is to be priced.
@@ -30,6 +31,8 @@ pub struct Basket {
     pub agreed: BTreeMap<usize, i64>,
     /// What kind of order it is for; None = a number that nobody knows.
     pub kind: Option<wire::OrderKind>,
+    /// Which price reduction is wanted.
+    pub promotion: Wanted,
 }
 
 impl Basket {
@@ -63,9 +66,11 @@ pub struct Quote {
     pub capture_now: bool,
     /// Lines that not everybody may buy everywhere.
     pub restricted: Vec<Restricted>,
+    /// What the price reduction's terms are.
+    pub promotion: Option<wire::OrderPromotion>,
 }
 
-/// Prices a basket; `wrong` is what was found before.
+/// Prices a basket at a second since 1970; `wrong` is what was found before.
 ///
 /// # Errors
 /// Invalid, naming every wrong field; Precondition `PRODUCT_RESTRICTED`; Aborted `PRICE_CHANGED` with the new quote.
@@ -74,6 +79,7 @@ pub fn quote(
     stage: Stage,
     policy: &TenantPolicy,
     products: &BTreeMap<String, Arc<Product>>,
+    now: i64,
     mut wrong: Violations,
 ) -> Result<Quote, Fault> {
     rules::check_units(&basket.items, policy, &mut wrong);
@@ -85,18 +91,22 @@ pub fn quote(
     } else {
         shipping_price(policy, &basket.service, &basket.currency_code, &mut wrong)
     };
+    let terms = promotion::terms(&basket.promotion, policy, &basket.currency_code, now, &mut wrong);
     let (Some(currency), Some(shipping), true) = (currency, shipping, wrong.is_empty()) else {
         return Err(wrong.into());
     };
     let mode = tax_mode(policy, basket.address.as_ref());
-    let Ok(priced) = price(currency, &items, shipping, mode) else {
+    let Ok(priced) = price(currency, &items, promotion::discount(terms.as_ref()), shipping, mode) else {
         return Err(Fault::invalid("items", "ORDER_VALUE_OUT_OF_RANGE", "the sum does not fit"));
     };
     if stage == Stage::Placement {
-        rules::check_value(priced.items_net, priced.total, policy, &mut wrong);
+        // What is on the price tag counts, less what was taken off it (X4).
+        let tax = if mode.inclusive { priced.lines.iter().map(|line| line.tax).sum() } else { 0 };
+        rules::check_value(priced.items_net + tax, priced.total, policy, &mut wrong);
     }
     wrong.finish()?;
     let mut quote = sum(lines, &priced, policy, currency);
+    quote.promotion = terms;
     quote.restricted = restricted(&basket.items, products);
     check_goods(&quote.restricted, &basket.address.clone().unwrap_or_default())?;
     check_expected_prices(&basket.items, &quote)?;
@@ -258,6 +268,7 @@ fn price_changed(what: &str, expected: &WireMoney, actual: &WireMoney, quote: &Q
 fn sum(mut lines: Vec<wire::OrderLine>, priced: &Priced, policy: &TenantPolicy, currency: Currency) -> Quote {
     let money = |minor: i64| Some(WireMoney { currency_code: currency.code().to_owned(), amount_minor: minor });
     for (line, price) in lines.iter_mut().zip(&priced.lines) {
+        line.discount = money(price.discount).filter(|discount| discount.amount_minor != 0);
         line.net = money(price.net);
         line.tax = money(price.tax);
     }
@@ -266,6 +277,7 @@ fn sum(mut lines: Vec<wire::OrderLine>, priced: &Priced, policy: &TenantPolicy, 
         shipping: money(priced.shipping_net),
         tax: money(priced.tax),
         total: money(priced.total),
+        discount: money(priced.discount).filter(|discount| discount.amount_minor != 0),
     };
     Quote {
         lines,
@@ -274,5 +286,6 @@ fn sum(mut lines: Vec<wire::OrderLine>, priced: &Priced, policy: &TenantPolicy, 
         split: policy.split_lines,
         capture_now: policy.capture_mode() == CaptureMode::Immediate,
         restricted: Vec::new(),
+        promotion: None,
     }
 }

@@ -25,9 +25,14 @@ pub fn grows(order: &Order, edits: &[LineEdit]) -> bool {
 /// A change of items as an edit of lines.
 pub fn edit(change: &ItemChange) -> LineEdit {
     match change {
-        ItemChange::Add(item) => LineEdit { line: 0, sku: item.sku.clone(), quantity: item.quantity },
-        ItemChange::Set { line, quantity } => LineEdit { line: *line, sku: String::new(), quantity: *quantity },
-        ItemChange::Remove { line } => LineEdit { line: *line, sku: String::new(), quantity: 0 },
+        ItemChange::Add(item) => LineEdit {
+            line: 0,
+            sku: item.sku.clone(),
+            quantity: item.quantity,
+            expected_unit_price: item.expected_unit_price.clone(),
+        },
+        ItemChange::Set { line, quantity } => LineEdit { line: *line, quantity: *quantity, ..LineEdit::default() },
+        ItemChange::Remove { line } => LineEdit { line: *line, ..LineEdit::default() },
     }
 }
 
@@ -54,6 +59,13 @@ impl Order {
         held.or(total).map_or(0, |money| money.amount_minor.saturating_sub(back))
     }
 
+    /// Whether money was taken though nothing has left: all of it at once, or outside of any provider (PAY-02, PAY-18).
+    /// No hold is there that could grow.
+    pub fn is_paid_out(&self) -> bool {
+        let captured = self.doc.payment.as_ref().and_then(|payment| payment.captured.as_ref());
+        captured.is_some_and(|captured| captured.amount_minor > 0) && self.doc.shipments.is_empty()
+    }
+
     /// Goods are paid for and nobody has begun to pick them; what is booked cannot change once that is confirmed.
     fn check_changeable(&self) -> Result<(), Refusal> {
         match self.state() {
@@ -78,9 +90,7 @@ impl Order {
     /// # Errors
     /// [`Refusal::State`].
     pub(super) fn overtake_change(&self) -> Result<Option<Vec<OrderEvent>>, Refusal> {
-        let waits = |change: &&wire::OrderChange| {
-            change.state() == C::Requested && change.order_state() == OrderState::FulfillmentPending
-        };
+        let waits = |change: &&wire::OrderChange| change.state() == C::Requested;
         let Some(change) = self.doc.changes.iter().find(waits) else { return Ok(None) };
         let mut events = self.decline_change(&change.id, C::Failed, "FULFILLMENT_STARTED")?;
         let after = self.after(&events, prost_types::Timestamp::default());
@@ -103,11 +113,14 @@ impl Order {
             if edit.line == 0 {
                 next = next.saturating_add(1);
                 let (sku, quantity) = (edit.sku.clone(), edit.quantity);
-                items.insert(next, OrderItem { sku, quantity, ..OrderItem::default() });
+                let expected_unit_price = edit.expected_unit_price.clone();
+                items.insert(next, OrderItem { sku, quantity, expected_unit_price, ..OrderItem::default() });
             } else if edit.quantity == 0 {
                 items.remove(&edit.line).ok_or(Refusal::Line(edit.line))?;
             } else {
-                items.get_mut(&edit.line).ok_or(Refusal::Line(edit.line))?.quantity = edit.quantity;
+                let item = items.get_mut(&edit.line).ok_or(Refusal::Line(edit.line))?;
+                item.quantity = edit.quantity;
+                item.expected_unit_price.clone_from(&edit.expected_unit_price);
             }
         }
         Ok(items)

@@ -62,7 +62,7 @@ impl Order {
     }
 
     /// What each line would be as an item of a caller.
-    pub(super) fn items_by_line(&self) -> BTreeMap<i32, OrderItem> {
+    pub fn items_by_line(&self) -> BTreeMap<i32, OrderItem> {
         let item = |line: &wire::OrderLine| {
             let item = OrderItem {
                 sku: line.sku.clone(),

@@ -87,6 +87,7 @@ fn place(doc: &mut wire::Order, created: &wire::OrderCreated) {
     });
     doc.subscription_id.clone_from(&created.subscription_id);
     doc.subscription_period = created.subscription_period;
+    doc.promotion.clone_from(&created.promotion);
 }
 
 fn draft(doc: &mut wire::Order, drafted: &wire::OrderDrafted) {
@@ -102,6 +103,7 @@ fn draft(doc: &mut wire::Order, drafted: &wire::OrderDrafted) {
     doc.create_time = drafted.create_time;
     doc.channel = drafted.channel;
     doc.set_kind(wire::OrderKind::Purchase);
+    doc.promotion.clone_from(&drafted.promotion);
 }
 
 fn change(doc: &mut wire::Order, event: &OrderEvent) {

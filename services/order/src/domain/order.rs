@@ -139,14 +139,17 @@ impl Order {
         Ok(vec![OrderEvent::PaymentFailed(failed), status])
     }
 
-    /// Stock and money are secured and every warehouse has accepted.
+    /// Stock and money are secured and every warehouse has accepted; one of them may have begun before the last did.
     ///
     /// # Errors
     /// [`Refusal::Already`], [`Refusal::State`].
     pub fn confirm(&self) -> Result<Vec<OrderEvent>, Refusal> {
-        let status = self.to(OrderState::FulfillmentPending, "")?;
         let (order_id, customer_id) = self.names();
-        Ok(vec![OrderEvent::Confirmed(wire::OrderConfirmed { order_id, customer_id }), status])
+        let confirmed = OrderEvent::Confirmed(wire::OrderConfirmed { order_id, customer_id });
+        if self.has_begun() {
+            return Ok(vec![confirmed]);
+        }
+        Ok(vec![confirmed, self.to(OrderState::FulfillmentPending, "")?])
     }
 
     /// It cannot be fulfilled.
@@ -157,6 +160,20 @@ impl Order {
         let status = self.to(OrderState::Failed, reason)?;
         let failed = wire::OrderFailed { order_id: self.doc.id.clone(), reason: reason.to_owned() };
         Ok(vec![OrderEvent::Failed(failed), status])
+    }
+
+    /// Whether a warehouse has begun to pick.
+    fn has_begun(&self) -> bool {
+        use OrderState as S;
+        matches!(
+            self.state(),
+            S::FulfillmentInProgress
+                | S::PartiallyShipped
+                | S::Shipped
+                | S::PartiallyDelivered
+                | S::Delivered
+                | S::Refunded
+        )
     }
 
     /// Whether neither stock nor money is held: a draft never did, and a payment that failed gives it back.
@@ -244,14 +261,13 @@ impl Order {
     /// # Errors
     /// [`Refusal::Already`] when another warehouse began before, [`Refusal::State`].
     pub fn start_fulfillment(&self) -> Result<Vec<OrderEvent>, Refusal> {
-        use OrderState as S;
-        if matches!(self.state(), S::PartiallyShipped | S::Shipped | S::PartiallyDelivered | S::Delivered) {
+        if self.has_begun() {
             return Err(Refusal::Already);
         }
         if let Some(events) = self.overtake_change()? {
             return Ok(events);
         }
-        Ok(vec![self.to(S::FulfillmentInProgress, "")?])
+        Ok(vec![self.to(OrderState::FulfillmentInProgress, "")?])
     }
 
     /// Money went back; all of it ends an order that was shipped (requirements 1.20). Tell every refund once.
@@ -259,13 +275,11 @@ impl Order {
         let payment = self.doc.payment.clone().unwrap_or_default();
         let before = payment.refunded.map_or(0, |known| known.amount_minor);
         let refunded = Money { amount_minor: before.saturating_add(amount.amount_minor), ..amount.clone() };
-        let all = payment.captured.is_some_and(|captured| captured.amount_minor == refunded.amount_minor);
         let (order_id, customer_id) = self.names();
         let refunded = wire::OrderRefunded { order_id, refunded: Some(refunded), customer_id };
         let mut events = vec![OrderEvent::Refunded(refunded)];
-        if all && may(self.state(), OrderState::Refunded) {
-            events.push(self.changed(OrderState::Refunded, ""));
-        }
+        let after = self.after(&events, Timestamp::default());
+        events.extend(after.all_given_back());
         events
     }
 
@@ -278,6 +292,14 @@ impl Order {
             return Vec::new();
         }
         vec![OrderEvent::PaymentCaptured(wire::OrderPaymentCaptured { order_id, captured: Some(captured) })]
+    }
+
+    /// The end of an order whose money all went back, once its last parcel has left.
+    fn all_given_back(&self) -> Option<OrderEvent> {
+        let payment = self.doc.payment.as_ref()?;
+        let (captured, refunded) = (payment.captured.as_ref()?.amount_minor, payment.refunded.as_ref()?.amount_minor);
+        let all = captured > 0 && captured == refunded && may(self.state(), OrderState::Refunded);
+        all.then(|| self.changed(OrderState::Refunded, ""))
     }
 
     /// A parcel left; the state follows from the units (`domain.md` 4.4).
@@ -359,6 +381,10 @@ impl Order {
     }
 
     pub(super) fn with_derived_state(&self, event: OrderEvent) -> Result<Vec<OrderEvent>, Refusal> {
+        // All its money went back: where its parcels are is still worth knowing, and changes nothing else.
+        if self.state() == OrderState::Refunded {
+            return Ok(vec![event]);
+        }
         let after = self.after(std::slice::from_ref(&event), Timestamp::default());
         let mut events = vec![event];
         let mut at = self.clone();
@@ -367,7 +393,8 @@ impl Order {
         // said too, so that every step is legal.
         let arrived = matches!(derived, OrderState::PartiallyDelivered | OrderState::Delivered);
         for between in [
-            (at.state() == OrderState::FulfillmentPending).then_some(OrderState::FulfillmentInProgress),
+            matches!(at.state(), OrderState::PaymentCompleted | OrderState::FulfillmentPending)
+                .then_some(OrderState::FulfillmentInProgress),
             (arrived && at.state() != OrderState::PartiallyDelivered).then_some(OrderState::Shipped),
             Some(derived),
         ]
@@ -380,6 +407,9 @@ impl Order {
                 events.push(step);
             }
         }
+        let mut end = after;
+        end.doc.set_state(at.state());
+        events.extend(end.all_given_back());
         Ok(events)
     }
 

@@ -112,6 +112,7 @@ mod tests {
             shipping: money(shipping),
             tax: money(tax + shipping_tax),
             total: money(net + shipping + tax + shipping_tax),
+            discount: None,
         };
         Order { lines, totals: Some(totals), ..Order::default() }
     }

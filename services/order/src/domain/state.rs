@@ -30,7 +30,11 @@ const TRANSITIONS: [(OrderState, &[OrderState]); 19] = {
             &[S::PaymentProcessing, S::PaymentCompleted, S::PaymentFailed, S::Failed, S::CancellationPending],
         ),
         (S::PaymentFailed, &[S::PaymentProcessing, S::Cancelled]),
-        (S::PaymentCompleted, &[S::FulfillmentPending, S::Failed, S::CancellationPending, S::ChangePending]),
+        // One of several warehouses may begin before the last one has accepted.
+        (
+            S::PaymentCompleted,
+            &[S::FulfillmentPending, S::FulfillmentInProgress, S::Failed, S::CancellationPending, S::ChangePending],
+        ),
         (S::FulfillmentPending, &[S::FulfillmentInProgress, S::CancellationPending, S::ChangePending, S::Failed]),
         (S::FulfillmentInProgress, &[S::PartiallyShipped, S::Shipped]),
         (S::PartiallyShipped, &[S::Shipped]),
@@ -135,7 +139,7 @@ mod tests {
         PAYMENT_ACTION_REQUIRED PAYMENT_COMPLETED PAYMENT_FAILED FAILED CANCELLATION_PENDING
         PAYMENT_REVIEW PAYMENT_PROCESSING PAYMENT_COMPLETED PAYMENT_FAILED FAILED CANCELLATION_PENDING
         PAYMENT_FAILED PAYMENT_PROCESSING CANCELLED
-        PAYMENT_COMPLETED FULFILLMENT_PENDING FAILED CANCELLATION_PENDING CHANGE_PENDING
+        PAYMENT_COMPLETED FULFILLMENT_PENDING FULFILLMENT_IN_PROGRESS FAILED CANCELLATION_PENDING CHANGE_PENDING
         FULFILLMENT_PENDING FULFILLMENT_IN_PROGRESS CANCELLATION_PENDING CHANGE_PENDING FAILED
         FULFILLMENT_IN_PROGRESS PARTIALLY_SHIPPED SHIPPED
         PARTIALLY_SHIPPED SHIPPED

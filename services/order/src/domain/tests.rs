@@ -16,6 +16,7 @@ use super::change::edit;
 use super::draft::ItemChange;
 use super::event::OrderEvent;
 use super::order::{Order, Refusal};
+use super::promotion::Wanted;
 use super::state::{is_lock, lifecycle, may, retail};
 
 const AT: Timestamp = Timestamp { seconds: 1_900_000_000, nanos: 0 };
@@ -294,8 +295,9 @@ fn priced(order: &Order, items: &BTreeMap<i32, OrderItem>, region: &str, policy:
         service: "STANDARD".to_owned(),
         agreed: BTreeMap::new(),
         kind: Some(wire::OrderKind::Purchase),
+        promotion: Wanted::agreed(order.doc.promotion.as_ref()),
     };
-    let mut quote = quote(&basket, Stage::Draft, policy, &products(), Violations::default()).ok()?;
+    let mut quote = quote(&basket, Stage::Draft, policy, &products(), 0, Violations::default()).ok()?;
     for (line, number) in quote.lines.iter_mut().zip(items.keys()) {
         line.line = *number;
     }
@@ -308,13 +310,15 @@ fn check_total(order: &Order) -> Result<(), TestCaseError> {
     let totals = order.doc.totals.clone().unwrap_or_default();
     let net: i64 = order.doc.lines.iter().map(|line| minor(&line.net)).sum();
     let line_tax: i64 = order.doc.lines.iter().map(|line| minor(&line.tax)).sum();
-    prop_assert_eq!(minor(&totals.items_net), net);
+    let discount: i64 = order.doc.lines.iter().map(|line| minor(&line.discount)).sum();
+    prop_assert_eq!((minor(&totals.items_net), minor(&totals.discount)), (net, discount));
     prop_assert!(minor(&totals.tax) >= line_tax);
     prop_assert_eq!(minor(&totals.total), net + minor(&totals.shipping) + minor(&totals.tax));
     for line in &order.doc.lines {
-        let gross = minor(&line.unit_price) * i64::from(line.quantity);
+        let gross = minor(&line.unit_price) * i64::from(line.quantity) - minor(&line.discount);
+        prop_assert!(gross >= 0, "a discount is never more than its line");
         let (net, tax) = (minor(&line.net), minor(&line.tax));
-        prop_assert!(net == gross || net + tax == gross, "a line costs its units");
+        prop_assert!(net == gross || net + tax == gross, "a line costs its units less its discount");
     }
     Ok(())
 }
@@ -353,18 +357,80 @@ fn check_change(mut order: Order, change: ItemChange, policy: &TenantPolicy) -> 
     check_total(&applied)
 }
 
+/// An order of two lines that is paid, with so much taken.
+fn paid(captured: i64) -> Order {
+    let line = |line| wire::OrderLine { line, quantity: 1, ..Default::default() };
+    let usd = |amount_minor| Some(Money { currency_code: "USD".to_owned(), amount_minor });
+    let payment = wire::PaymentSummary { captured: usd(captured), ..Default::default() };
+    let mut order = order_in(S::PaymentCompleted);
+    order.doc.lines = vec![line(1), line(2)];
+    order.doc.payment = Some(payment);
+    order
+}
+
+fn sent(order: &Order, line: i32) -> Order {
+    let parcel = wire::ShipmentSummary { shipment_id: format!("shp_{line}"), ..Default::default() };
+    order.after(&order.ship(parcel, &part(line)).expect("it may leave"), AT)
+}
+
+fn part(line: i32) -> Vec<FulfillmentLine> {
+    vec![FulfillmentLine { line, quantity: 1, ..Default::default() }]
+}
+
+#[test]
+fn a_warehouse_that_begins_before_the_last_one_has_accepted_is_heard() {
+    let begun = paid(0).after(&paid(0).start_fulfillment().expect("it may begin"), AT);
+    assert_eq!(begun.state(), S::FulfillmentInProgress);
+    assert_eq!(begun.start_fulfillment(), Err(Refusal::Already));
+    for early in [begun, sent(&paid(0), 1)] {
+        let events = early.confirm().expect("the last one has accepted");
+        assert!(matches!(events[..], [OrderEvent::Confirmed(_)]), "the state stays: {events:?}");
+        let all = sent(&sent_unless_known(&early), 2);
+        assert_eq!(all.state(), S::Shipped);
+    }
+}
+
+fn sent_unless_known(order: &Order) -> Order {
+    if order.doc.shipments.is_empty() { sent(order, 1) } else { order.clone() }
+}
+
+#[test]
+fn ord_31_an_order_that_is_given_back_is_refunded_whenever_its_parcels_leave_and_arrive() {
+    let all = Money { currency_code: "USD".to_owned(), amount_minor: 500 };
+    // While its last parcel is still to leave, and when all are under way.
+    let early = sent(&paid(500), 1);
+    let early = sent(&early.after(&early.note_refund(&all), AT), 2);
+    let late = sent(&sent(&paid(500), 1), 2);
+    let late = late.after(&late.note_refund(&all), AT);
+    for order in [early, late] {
+        assert_eq!(order.state(), S::Refunded);
+        let arrived = order.after(&order.deliver("shp_1", &part(1)).expect("it arrives all the same"), AT);
+        assert_eq!((arrived.state(), arrived.doc.lines[0].delivered), (S::Refunded, 1));
+        assert_eq!(arrived.doc.shipments[0].state, "DELIVERED");
+    }
+}
+
+fn reduction() -> impl Strategy<Value = Option<wire::OrderPromotion>> {
+    let usd = |amount_minor| Some(Money { currency_code: "USD".to_owned(), amount_minor });
+    let share = (1..=1_000_000_i32).prop_map(|rate_ppm| wire::OrderPromotion { rate_ppm, ..Default::default() });
+    let amount =
+        (1..200_000_i64).prop_map(move |minor| wire::OrderPromotion { amount: usd(minor), ..Default::default() });
+    prop::option::of(prop_oneof![share, amount])
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(10_000))]
     #[test]
     fn ord_15_the_total_adds_up_for_every_order_and_after_every_change(
         changes in prop::collection::vec((item_change(), prop::sample::select(vec!["CA", "NY", "TX"])), 1..12),
-        whole: bool, inclusive: bool, tax_shipping: bool, grown in item_change(),
+        whole: bool, inclusive: bool, tax_shipping: bool, grown in item_change(), off in reduction(),
     ) {
         let policy = policy(whole, inclusive, tax_shipping);
         let first = BTreeMap::from([(1, OrderItem { sku: "P3".to_owned(), quantity: 3, expected_unit_price: None, slot_id: String::new() })]);
-        let blank = order_in(S::Draft);
+        let mut blank = order_in(S::Draft);
+        blank.doc.promotion.clone_from(&off);
         let quote = priced(&blank, &first, "CA", &policy).expect("a price");
-        let drafted = wire::OrderDrafted { lines: quote.lines, totals: Some(quote.totals), ..Default::default() };
+        let drafted = wire::OrderDrafted { lines: quote.lines, totals: Some(quote.totals), promotion: off, ..Default::default() };
         let mut order = Order::default().after(&Order::draft(drafted), AT);
         check_total(&order)?;
         for (change, region) in changes {
@@ -387,7 +453,8 @@ proptest! {
             prop_assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "lines keep their numbers: {:?}", numbers);
         }
         let lines = order.doc.lines.clone();
-        let created = wire::OrderCreated { lines, totals: order.doc.totals.clone(), ..Default::default() };
+        let promotion = order.doc.promotion.clone();
+        let created = wire::OrderCreated { lines, totals: order.doc.totals.clone(), promotion, ..Default::default() };
         let placed = order.after(&order.place_draft(created).expect("a draft"), AT);
         prop_assert_eq!(placed.state(), S::Pending);
         prop_assert_eq!(placed.items_after(&ItemChange::Remove { line: 1 }), Err(Refusal::State(S::Pending)));

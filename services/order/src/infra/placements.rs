@@ -269,5 +269,6 @@ fn drafted(order: wire::OrderCreated) -> wire::OrderDrafted {
         note: order.note,
         create_time: order.create_time,
         channel: order.channel,
+        promotion: order.promotion,
     }
 }

@@ -1,4 +1,5 @@
 use anyhow::{Context as _, Result};
+use contract::common::v1::Address;
 use contract::order::v1::OrderState as S;
 use ctx::Principal;
 use ids::UserId;
@@ -18,7 +19,7 @@ async fn ord_47_a_note_and_an_address_change_carry_who_made_them() -> Result<()>
     let note = noted.notes.first().context("a note")?;
     let author = note.author.clone().context("an author")?;
     assert_eq!((note.text.as_str(), author.kind.as_str(), author.id), ("called\nback", "user", id.clone()));
-    let update = UpdateOrder { id: order.id.parse()?, address: Some(address("NY")), note: None, etag: String::new() };
+    let update = UpdateOrder { id: order.id.parse()?, address: Some(elsewhere("CA")), note: None, etag: String::new() };
     world.app.update(&csr, update).await?;
     let history = world.app.history(&csr, order.id.parse()?).await?.events;
     for name in ["OrderNoteAdded", "OrderUpdated"] {
@@ -29,6 +30,25 @@ async fn ord_47_a_note_and_an_address_change_carry_who_made_them() -> Result<()>
     world.lead(&order, &[S::Delivered]).await?;
     world.app.add_note(&csr, &subject(&order), "arrived broken".to_owned()).await?;
     assert!(world.verified(&order).await?);
+    Ok(())
+}
+
+fn elsewhere(region: &str) -> Address {
+    Address { line1: "2 Other Street".to_owned(), ..address(region) }
+}
+
+#[tokio::test]
+async fn ord_15_ord_27_a_placed_order_moves_only_to_where_it_may_be_sent_for_the_same_money() -> Result<()> {
+    let world = World::open().await?;
+    let order = world.placed(&[("TEE", 1)]).await?;
+    let id = order.id.parse()?;
+    let to = |address| UpdateOrder { id, address: Some(address), note: None, etag: String::new() };
+    // In California tax is owed, in New York none.
+    let refused = world.app.update(&world.ctx(), to(elsewhere("NY"))).await.expect_err("refused");
+    assert_eq!(refused.reason(), "ADDRESS_CHANGES_TOTAL");
+    assert_eq!(world.get(&order).await?.etag, order.etag, "nothing changed");
+    let update = world.app.update(&world.ctx(), to(elsewhere("CA"))).await?;
+    assert_eq!(update.totals, order.totals);
     Ok(())
 }
 

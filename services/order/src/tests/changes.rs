@@ -1,8 +1,9 @@
 use anyhow::{Context as _, Result};
-use contract::identity::v1::User;
+use contract::identity::v1::{Promotion, TenantPolicy, User};
 use contract::order::v1 as wire;
 use contract::order::v1::{LineEdit, OrderChangeState as C, OrderState as S};
 use ctx::Ctx;
+use futures::FutureExt as _;
 use futures::future::join_all;
 use ids::ChangeId;
 use jiff::SignedDuration;
@@ -16,13 +17,15 @@ use crate::app::place_saga::REQUEST;
 use crate::app::update_order::UpdateOrder;
 use crate::domain::draft::ItemChange;
 use crate::domain::order::Refusal;
+use crate::domain::promotion::Wanted;
+use crate::infra::store::Store;
 
 fn more(sku: &str, quantity: i32) -> LineEdit {
-    LineEdit { line: 0, sku: sku.to_owned(), quantity }
+    LineEdit { sku: sku.to_owned(), quantity, ..LineEdit::default() }
 }
 
 fn set(line: i32, quantity: i32) -> LineEdit {
-    LineEdit { line, sku: String::new(), quantity }
+    LineEdit { line, quantity, ..LineEdit::default() }
 }
 
 fn wish(order: &wire::Order, edits: &[LineEdit]) -> RequestChange {
@@ -251,6 +254,59 @@ async fn ord_44_until_a_warehouse_begins_an_order_that_it_has_accepted_changes_a
     assert_eq!(agreed.start_fulfillment(), Err(Refusal::State(S::ChangePending)));
     let applied = agreed.after(&agreed.apply_change(&change.id, usd(1))?, prost_types::Timestamp::default());
     assert_eq!((applied.state(), applied.doc.lines.len()), (S::FulfillmentPending, 2));
+    assert!(world.verified(&order).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn ord_21_an_item_that_is_added_to_a_paid_order_costs_what_the_caller_expects() -> Result<()> {
+    let world = World::open().await?;
+    let order = paid(&world, &[("TEE", 1)]).await?;
+    let add = |expected| {
+        let expected_unit_price = usd(expected);
+        ItemChange::Add(wire::OrderItem { expected_unit_price, ..item("CAP", 1) })
+    };
+    let changed = async |expected| world.app.change_items(&world.ctx(), &subject(&order), &add(expected)).await;
+    assert_eq!(reason(changed(1_000).await), "PRICE_CHANGED");
+    assert_eq!(world.get(&order).await?.etag, order.etag, "nothing changed");
+    assert_eq!(changed(1_250).await?.response.state(), S::ChangePending);
+    Ok(())
+}
+
+#[tokio::test]
+async fn ord_44_what_was_paid_at_once_becomes_cheaper_by_a_change_but_not_dearer() -> Result<()> {
+    let world = World::open().await?;
+    let order = paid(&world, &[("TEE", 2)]).await?;
+    let (ctx, id, all) = (world.csr(), order.id.parse::<ids::OrderId>()?, order.totals.clone().and_then(|it| it.total));
+    let taken = world.app.store.pg.tx("test.captured", world.tenant, move |conn: &mut pg::Conn| {
+        let (ctx, all) = (ctx.clone(), all.clone().unwrap_or_default());
+        async move {
+            let order = Store::get_in(conn, ctx.tenant, id).await?;
+            Store::append(conn, &ctx, &order, &order.note_capture(all)).await.map(drop)
+        }
+        .boxed()
+    });
+    taken.await?;
+    assert_eq!(refused(&world, &world.ctx(), &wish(&order, &[more("CAP", 1)])).await, "CHANGE_COSTS_MORE");
+    let cheaper = world.app.preview_change(&world.ctx(), &wish(&order, &[set(1, 1)])).await?;
+    assert!(minor(cheaper.price_difference.as_ref()) < 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn ord_44_a_change_is_priced_by_the_promotion_that_was_agreed_to() -> Result<()> {
+    let tenth = |code: &str| Promotion { code: code.to_owned(), rate_ppm: 100_000, ..Promotion::default() };
+    let world = World::with(TenantPolicy { promotions: vec![tenth("TENTH")], ..policy() }).await?;
+    let mut wanted = world.order(&[("TEE", 1)]);
+    wanted.basket.promotion = Wanted::Code("TENTH".to_owned());
+    let order = world.app.create(&world.ctx(), wanted).await?.response;
+    let order = world.lead(&order, &[S::PaymentProcessing, S::PaymentCompleted]).await?;
+    let off = |totals: Option<&wire::OrderTotals>| minor(totals.and_then(|totals| totals.discount.as_ref()));
+    assert_eq!(off(order.totals.as_ref()), 200, "of 19.99");
+    // The shop gives it no more; who ordered with it keeps it.
+    world.know(policy(), vec![product("TEE", 1999), product("CAP", 1250)]).await;
+    let preview = world.app.preview_change(&world.ctx(), &wish(&order, &[more("CAP", 2)])).await?;
+    assert_eq!(off(preview.totals.as_ref()), 450, "of 44.99");
     assert!(world.verified(&order).await?);
     Ok(())
 }

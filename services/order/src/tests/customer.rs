@@ -26,7 +26,12 @@ async fn ord_22_a_blocked_customer_gets_no_order_whoever_places_it() -> Result<(
         let fault = world.app.create(&ctx, world.order(&[("TEE", 1)])).await.err().context("refused")?;
         assert_eq!((fault.kind(), fault.reason()), (Kind::Denied, "CUSTOMER_NOT_ELIGIBLE"));
     }
-    let place = PlaceOrder { subject: subject(&draft), payment_method: "pm_sim_visa".to_owned(), expected_total: None };
+    let place = PlaceOrder {
+        subject: subject(&draft),
+        payment_method: "pm_sim_visa".to_owned(),
+        expected_total: None,
+        promotion_code: String::new(),
+    };
     assert_eq!(reason(world.app.place(&world.ctx(), &place).await), "CUSTOMER_NOT_ELIGIBLE");
     assert_eq!((world.count("orders").await?, world.count("sagas").await?), (1, 0));
     world.known_as(verified()).await;
@@ -111,7 +116,12 @@ async fn ord_27_a_customer_never_has_more_of_a_product_than_one_may_have() -> Re
     // A draft counts when it is placed, not before; what failed counts no more; somebody else has his own count.
     let draft = CreateOrder { draft: true, payment_method: String::new(), ..world.order(&[("RARE", 3)]) };
     let draft = world.app.create(&world.ctx(), draft).await?.response;
-    let place = PlaceOrder { subject: subject(&draft), payment_method: "pm_sim_visa".to_owned(), expected_total: None };
+    let place = PlaceOrder {
+        subject: subject(&draft),
+        payment_method: "pm_sim_visa".to_owned(),
+        expected_total: None,
+        promotion_code: String::new(),
+    };
     assert_eq!(reason(world.app.place(&world.ctx(), &place).await), "PRODUCT_RESTRICTED");
     world.lead(&placed[0], &[OrderState::PaymentProcessing, OrderState::PaymentFailed]).await?;
     assert_eq!(world.app.place(&world.ctx(), &place).await?.response.state(), OrderState::Pending);

@@ -12,7 +12,12 @@ use crate::app::update_order::UpdateOrder;
 use crate::domain::draft::ItemChange;
 
 fn place(order: &wire::Order) -> PlaceOrder {
-    PlaceOrder { subject: subject(order), payment_method: "pm_sim_visa".to_owned(), expected_total: None }
+    PlaceOrder {
+        subject: subject(order),
+        payment_method: "pm_sim_visa".to_owned(),
+        expected_total: None,
+        promotion_code: String::new(),
+    }
 }
 
 fn total(order: &wire::Order) -> i64 {

@@ -105,8 +105,12 @@ async fn pay_02_when_the_money_is_taken_is_decided_as_the_order_is_placed_and_no
         world.know(TenantPolicy { capture_mode: mode.into(), ..policy() }, Vec::new()).await;
         world.placed(&[("TEE", 2)]).await?;
     }
-    let place =
-        PlaceOrder { subject: subject(&drafted), payment_method: "pm_sim_visa".to_owned(), expected_total: None };
+    let place = PlaceOrder {
+        subject: subject(&drafted),
+        payment_method: "pm_sim_visa".to_owned(),
+        expected_total: None,
+        promotion_code: String::new(),
+    };
     world.app.place(&world.ctx(), &place).await?;
     assert_eq!((world.count("sagas").await?, world.count("paid at once").await?), (4, 1));
     Ok(())
@@ -162,7 +166,12 @@ async fn ord_26_without_a_payment_method_nothing_is_placed() -> Result<()> {
     let expected = [("payment_method".to_owned(), "PAYMENT_METHOD_REQUIRED".to_owned())];
     assert_eq!((fault.kind(), wrong(&fault)), (fault::Kind::Invalid, expected.to_vec()));
     let draft = world.draft(&[("TEE", 1)]).await?;
-    let place = PlaceOrder { subject: subject(&draft), payment_method: String::new(), expected_total: None };
+    let place = PlaceOrder {
+        subject: subject(&draft),
+        payment_method: String::new(),
+        expected_total: None,
+        promotion_code: String::new(),
+    };
     let fault = world.app.place(&world.ctx(), &place).await.err().context("refused")?;
     assert_eq!((fault.kind(), wrong(&fault)), (fault::Kind::Invalid, expected.to_vec()));
     assert_eq!((world.count("orders").await?, world.count("sagas").await?), (1, 0));

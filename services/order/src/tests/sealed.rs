@@ -127,7 +127,7 @@ impl World {
         self.at_step(&placed, 3).await?;
         let change = RequestChange {
             subject: subject(&placed),
-            edits: vec![LineEdit { line: 1, sku: String::new(), quantity: 1 }],
+            edits: vec![LineEdit { line: 1, quantity: 1, ..LineEdit::default() }],
             reason: "one is for the egret".to_owned(),
             expected_total: None,
         };
@@ -144,6 +144,7 @@ impl World {
             subject: subject(&draft),
             payment_method: "pm_sim_egret_4711".to_owned(),
             expected_total: None,
+            promotion_code: String::new(),
         };
         self.app.place(&csr, &place).await?;
 

@@ -172,6 +172,7 @@ impl World {
                 service: "STANDARD".to_owned(),
                 agreed: std::collections::BTreeMap::new(),
                 kind: Some(wire::OrderKind::Purchase),
+                promotion: Default::default(),
             },
             payment_method: "pm_sim_visa".to_owned(),
             note: String::new(),
