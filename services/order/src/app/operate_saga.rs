@@ -3,23 +3,72 @@
 use contract::Event as _;
 use contract::common::v1::Actor;
 use contract::order::v1 as wire;
+use contract::order::v1::OrderState;
 use ctx::Ctx;
 use eventlog::NewEvent;
 use fault::Fault;
+use futures::FutureExt as _;
+use ids::OrderId;
+use pg::Conn;
 use prost::Message as _;
-use saga::{Decided, Intervention, Stuck};
+use saga::{Decided, Decision, Intervention, Stuck};
 
-use crate::app::App;
 use crate::app::get_saga::saga_name;
+use crate::app::place_saga::STEPS;
+use crate::app::{App, cancel_saga, change_saga, place_saga, rounds};
 
 impl App {
     /// Carries out what an operator decides; the same decision again changes nothing.
     ///
     /// # Errors
-    /// NotFound `SAGA_NOT_FOUND`; Precondition `SAGA_STATE_FORBIDS`, `SAGA_AT_ANOTHER_STEP`.
+    /// NotFound `SAGA_NOT_FOUND`; Precondition `SAGA_STATE_FORBIDS`, `SAGA_AT_ANOTHER_STEP`, `ORDER_NOT_SETTLED`.
     pub async fn operate_saga(&self, ctx: &Ctx, command: &Intervention) -> Result<wire::Saga, Fault> {
+        self.check_settles(ctx, command).await?;
         let view = saga::operate(&self.store.pg, &self.saga_tables(), ctx, command, record).await?;
         self.whole_saga(ctx, &view).await
+    }
+
+    /// No decision may leave an order where nothing leads it on: a lock that nobody opens, or half paid.
+    async fn check_settles(&self, ctx: &Ctx, command: &Intervention) -> Result<(), Fault> {
+        let (tenant, id) = (ctx.tenant, command.saga);
+        let found = self.store.pg.read("order.saga_settles", tenant, move |conn: &mut Conn| {
+            async move { saga::view(conn, tenant, id).await }.boxed()
+        });
+        let Some(view) = found.await?.filter(|view| view.status == "attention") else { return Ok(()) };
+        let moves_order = match &command.decision {
+            Decision::Skip { step } => view.phase == "do" && LEADS_ON.contains(&step.as_str()),
+            Decision::Resolve => true,
+            Decision::Retry | Decision::Compensate => false,
+        };
+        let subject = view.subject.as_deref().and_then(|subject| subject.parse().ok());
+        let order = self.store.get(tenant, subject.unwrap_or_else(|| OrderId::from_uuid(id))).await?;
+        if moves_order && is_held_by(&view.kind, order.state()) {
+            let text = "the order would wait for ever: retry the step, skip what others have to do, or compensate";
+            return Err(Fault::precondition("ORDER_NOT_SETTLED", text).with("state", order.state().as_str_name()));
+        }
+        Ok(())
+    }
+}
+
+/// Steps that lead the order itself on, so that leaving one out would leave the order behind.
+const LEADS_ON: [&str; 5] = [STEPS[0], STEPS[2], STEPS[4], "apply_change", "close_order"];
+
+/// Whether an order in this state gets on only by a saga of this kind.
+fn is_held_by(kind: &str, state: OrderState) -> bool {
+    use OrderState as S;
+    match kind {
+        cancel_saga::KIND => state == S::CancellationPending,
+        change_saga::KIND => state == S::ChangePending,
+        place_saga::KIND | rounds::KIND => matches!(
+            state,
+            S::Pending
+                | S::PaymentProcessing
+                | S::PaymentActionRequired
+                | S::PaymentReview
+                | S::PaymentCompleted
+                | S::CancellationPending
+        ),
+        _ => false,
     }
 }
 
@@ -47,4 +96,23 @@ pub fn announce(stuck: &Stuck) -> Option<NewEvent> {
         state,
     };
     Some(NewEvent::new(wire::SagaNeedsAttention::TYPE, wire::SagaNeedsAttention::TOPIC, event.encode_to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sag_06_a_saga_is_not_resolved_under_an_order_that_only_it_leads_on() {
+        use OrderState as S;
+        for (kind, held) in [(cancel_saga::KIND, S::CancellationPending), (change_saga::KIND, S::ChangePending)] {
+            assert!(is_held_by(kind, held));
+            assert!(!is_held_by(kind, S::FulfillmentPending));
+        }
+        for kind in [place_saga::KIND, rounds::KIND] {
+            assert!(is_held_by(kind, S::PaymentCompleted) && is_held_by(kind, S::Pending));
+            assert!(!is_held_by(kind, S::FulfillmentInProgress) && !is_held_by(kind, S::Failed));
+        }
+        assert!(!is_held_by("renew_hold", S::PaymentCompleted));
+    }
 }
