@@ -372,6 +372,7 @@ fn policy() -> identity::v1::TenantPolicy {
         }),
         inventory_outage: identity::v1::InventoryOutage::Accept.into(),
         capture_mode: identity::v1::CaptureMode::OnShipment.into(),
+        promotions: vec![identity::v1::Promotion { code: "TENTH".into(), rate_ppm: 100_000, ..Default::default() }],
         ..Default::default()
     }
 }

@@ -21,6 +21,7 @@ pub(super) const ORDER: &[(&str, Make)] = &[
             draft: false,
             client_ip: "203.0.113.7".into(),
             kind: order::v1::OrderKind::Purchase.into(),
+            promotion_code: String::new(),
         }
         .encode_to_vec()
     }),
@@ -122,6 +123,7 @@ pub(super) const ORDER: &[(&str, Make)] = &[
             shipping_address: address(),
             shipping_service: "EXPRESS".into(),
             kind: order::v1::OrderKind::Purchase.into(),
+            promotion_code: String::new(),
         }
         .encode_to_vec()
     }),

@@ -173,7 +173,8 @@ fn check_address(wrong: &mut Violations, address: &Address) {
         }
     }
     let country = &address.country_code;
-    if !country.is_empty() && !(country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase())) {
+    let known = country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase());
+    if !known && !country.is_empty() {
         wrong.add("shipping_address.country_code", "COUNTRY_INVALID", "must be two capital letters, such as US");
     }
 }

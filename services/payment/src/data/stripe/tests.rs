@@ -151,10 +151,11 @@ async fn pay_11_what_was_given_back_is_read_from_the_charge_wherever_a_payment_i
     let (world, ask) = (World::start().await, ask("pm_sim_visa"));
     let held = world.stripe.authorize(ask).await.expect("a hold");
     world.stripe.capture(&held.reference, usd(2_000), false, "shp_1").await.expect("a capture");
-    let ours = Some((ask.tenant, ask.payment, RefundId::new()));
+    let id = RefundId::new();
+    let ours = Some((ask.tenant, ask.payment, id));
     let back = Refunding { reference: &held.reference, amount: usd(500), key: "rfd_1", ours };
     let refund = world.stripe.refund(back).await.expect("a refund");
-    let known = world.stripe.find_refund(&held.reference, ours.expect("ours").2).await.expect("an answer");
+    let known = world.stripe.find_refund(&held.reference, id).await.expect("an answer");
     assert_eq!(known, Some(refund));
     assert_eq!(world.stripe.find_refund(&held.reference, RefundId::new()).await.expect("an answer"), None);
     let by_id = world.stripe.find(ask.payment, Some(&held.reference), &[]).await.expect("an answer");
