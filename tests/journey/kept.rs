@@ -11,7 +11,7 @@ use super::world::{Faulty, PATIENCE, World, list, number, order_by, speed, state
 #[tokio::test]
 async fn inv_02_pay_06_stock_is_kept_while_the_customer_may_act_and_set_aside_again_when_it_ran_out() -> Result<()> {
     let world = World::open("kept").await?;
-    world.policy(|policy| policy["reservationHoldS"] = json!(5)).await?;
+    world.policy(|policy| policy["reservationHoldS"] = json!(60)).await?;
     world.product("KEPT-1", 900, &[("OAK", 2)]).await?;
     let waiting =
         world.place_until(&order_by("pm_sim_3ds_required", &[("KEPT-1", 2)]), "PAYMENT_ACTION_REQUIRED").await?;

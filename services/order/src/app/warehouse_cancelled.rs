@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use contract::fulfillment::v1::FulfillmentCancelled;
-use contract::order::v1::OrderState;
+use contract::order::v1::{OrderChangeState, OrderState};
 use fault::Fault;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -52,8 +52,10 @@ pub(super) fn handle(
         // The saga's row first: its engine locks in that order too.
         let run = run_in(conn, ctx.tenant, id).await?;
         let order = Store::get_in(conn, ctx.tenant, id).await?;
+        let agreed = order.doc.changes.iter().any(|change| change.state() == OrderChangeState::Confirmed);
         match order.state() {
-            // What calls the warehouses off finds this one called off already, and asks again or not.
+            // The change asks the warehouses anew, whether it comes to its end or is undone.
+            OrderState::ChangePending if agreed => return Ok(()),
             OrderState::ChangePending => return Err(refused(&Refusal::State(order.state())).into()),
             _ if order.awaits_parcels() => {}
             _ => return Ok(()),
