@@ -1,6 +1,6 @@
 //! What the money path promises to those who place, pay and look after orders.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use testkit::order;
@@ -141,9 +141,18 @@ async fn pay_17_a_declined_card_fails_the_order_frees_the_stock_and_the_customer
     let world = World::open("told").await?;
     let placed = world.place(&order_by("pm_sim_insufficient_funds", &[("MUG-RED", 3)])).await?;
     let id = text(&placed, "id");
-    let told = super::watch::followed(&world.customer, &format!("/api/v1/orders/{id}:watch"), None).await?;
+    let path = format!("/api/v1/orders/{id}:watch");
+    let given_up = async {
+        let declined = world.until(id, "PAYMENT_FAILED").await?;
+        let cancel = world.customer.request(Method::DELETE, &format!("/api/v1/orders/{id}?reason=no+money"));
+        ensure!(cancel.send().await?.status().is_success());
+        Ok(declined)
+    };
+    let (told, given_up) = tokio::join!(super::watch::followed(&world.customer, &path, None), given_up);
+    let (told, declined) = (told?, given_up?);
+    assert_eq!(text(&declined, "stateReason"), "insufficient_funds");
     let last = told.last().context("something was told")?;
-    assert_eq!((state_of(last), text(last, "stateReason")), ("PAYMENT_FAILED".to_owned(), "insufficient_funds"));
+    assert_eq!(state_of(last), "CANCELLED", "a payment that may be tried again is no end");
     let history = world.customer.get(&format!("/api/v1/orders/{id}/history")).await?;
     let events = list(&history, "events");
     let failed = events.iter().filter(|event| text(event, "type").ends_with("OrderPaymentFailed")).count();

@@ -80,7 +80,7 @@ async fn pay_06_a_challenge_that_fails_or_is_left_alone_ends_cleanly() -> Result
     // A quarter of an hour later.
     let later = "UPDATE om_order.sagas SET wake_at = now(), state = state || \
         jsonb_build_object('action_deadline', extract(epoch FROM now())::bigint - 1) \
-        WHERE tenant_id = $1 AND status = 'waiting' RETURNING to_jsonb(saga_id) AS row";
+        WHERE tenant_id = $1 AND kind = 'place' AND status = 'waiting' RETURNING to_jsonb(saga_id) AS row";
     assert_eq!(world.rows(later).await?.len(), 1);
     let left = world.until(text(&left, "id"), "PAYMENT_FAILED").await?;
     assert_eq!(text(&left, "stateReason"), "ACTION_TIMEOUT");

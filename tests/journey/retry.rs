@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use testkit::{Rest, eventually, order};
 
 use super::payment::{finish_challenge, intent_of};
+use super::sagas::listed;
 use super::world::{PATIENCE, World, list, number, order_by, state_of, text, total, unique};
 
 /// Tries an order's payment again as soon as the failed one is undone.
@@ -54,6 +55,11 @@ async fn pay_18_a_declined_order_is_paid_with_another_card_and_delivered() -> Re
     let declined = world.place_until(&order_by("pm_sim_declined", &[("MUG-RED", 3)]), "PAYMENT_FAILED").await?;
     let id = text(&declined, "id");
     assert_eq!((number(&declined["payment"]["retriesLeft"]), text(&declined, "statusLifecycle")), (3, "Failed"));
+    let lapses = eventually(PATIENCE, || async {
+        let of = |saga: &&Value| saga["orderId"] == id;
+        Ok(listed(&world, "kinds=lapse&states=SAGA_STATE_WAITING").await?.iter().find(of).cloned())
+    });
+    assert!(!text(&lapses.await?, "wakeTime").is_empty(), "a day later it is over");
     for method in ["", "4242424242424242", &"p".repeat(256)] {
         let answer = retry(&world.customer, &declined, &json!({"paymentMethod": method})).await?;
         assert_eq!(number(&answer["refused"]), 400, "{method}: {answer}");

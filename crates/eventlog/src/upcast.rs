@@ -3,7 +3,8 @@ use crate::store::Recorded;
 /// How events of a type that is no longer written are read as a newer type (EVT-06).
 ///
 /// A type's name carries the version of its contract (`ordermesh.order.v1.…`), so it says alone how the payload reads.
-/// Within a version messages only gain fields and need no upcast. The rows of the log never change.
+/// Within a version messages only gain fields; one that was written before a field that must be there has an upcast to its
+/// own type, which leaves alone what has the field. The rows of the log never change.
 #[derive(Debug, Clone, Copy)]
 pub struct Upcast {
     /// Full name of the old type.

@@ -33,11 +33,11 @@ CREATE TABLE order_counters (
 ) WITH (fillfactor = 10);
 SELECT om_protect('order_counters');
 
--- First half of a batch of placements, for the caller to decide with: the next number, what of the keys is known, and the
--- last orders of the customers. Batches of one tenant take turns from here, so that one sees what the other placed.
+-- First half of a batch of placements, for the caller to decide with: the next number, what of the keys is known, and when
+-- the customers placed the same before. Batches of one tenant take turns from here, so that one sees what the other placed.
 -- {"next": 17, "known": [[index, "<hex of fingerprint>", "<hex of answer>"], …], "last": [["<customer>", "<intent>", seconds], …]}
-CREATE FUNCTION order_place_begin(p_tenant uuid, p_scopes text[], p_keys text[], p_customers uuid[]) RETURNS jsonb
-LANGUAGE plpgsql AS $$
+CREATE FUNCTION order_place_begin(p_tenant uuid, p_scopes text[], p_keys text[], p_customers uuid[], p_intents uuid[])
+RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   next bigint;
 BEGIN
@@ -52,13 +52,12 @@ BEGIN
       FROM unnest(p_scopes, p_keys) WITH ORDINALITY AS w (scope, key, n)
       CROSS JOIN LATERAL (SELECT fingerprint, response FROM idempotency
         WHERE tenant_id = p_tenant AND scope = w.scope AND key = w.key LIMIT 1) i),
-    'last', (SELECT coalesce(jsonb_agg(jsonb_build_array(c.id, i.intent, extract(epoch FROM now() - i.placed_at))), '[]')
-      FROM unnest(p_customers) AS c (id)
-      CROSS JOIN LATERAL (SELECT intent, placed_at FROM order_intents
-        WHERE tenant_id = p_tenant AND customer_id = c.id LIMIT 1) i));
+    'last', (SELECT coalesce(jsonb_agg(jsonb_build_array(c.id, c.intent, a.age)), '[]')
+      FROM unnest(p_customers, p_intents) AS c (id, intent)
+      CROSS JOIN LATERAL (SELECT order_intent_age(p_tenant, c.id, c.intent) AS age) AS a WHERE a.age IS NOT NULL));
 END $$;
 
--- Second half: number, events, projection, saga and stored answer of each fresh order, and the last order of each customer.
+-- Second half: number, events, projection, saga and stored answer of each fresh order, and what each customer placed.
 CREATE FUNCTION order_place_commit(p_tenant uuid, p_orders uuid[], p_facts jsonb[], p_docs bytea[], p_created timestamptz[],
     p_streams uuid[], p_versions int[], p_types text[], p_topics text[], p_payloads bytea[], p_metas jsonb[], p_sagas jsonb[],
     p_scopes text[], p_keys text[], p_fingerprints bytea[], p_intents jsonb) RETURNS boolean LANGUAGE plpgsql AS $$
@@ -79,8 +78,7 @@ BEGIN
   -- A twin that another process wrote since order_place_begin fails here, on the key.
   INSERT INTO idempotency (tenant_id, scope, key, fingerprint, response)
     SELECT p_tenant, k.* FROM unnest(p_scopes, p_keys, p_fingerprints, p_docs) AS k (scope, key, fingerprint, doc) WHERE k.key <> '';
-  INSERT INTO order_intents (tenant_id, customer_id, intent) SELECT p_tenant, i.key::uuid, i.value::uuid FROM jsonb_each_text(p_intents) AS i
-    ON CONFLICT (tenant_id, customer_id) DO UPDATE SET intent = excluded.intent, placed_at = excluded.placed_at;
+  PERFORM order_intents_note(p_tenant, p_intents);
   RETURN true;
 END $$;
 

@@ -1,13 +1,52 @@
--- The last order of each customer in short, to notice one that is sent twice under two keys (domain.md 4.7 I7).
+-- The last orders of each customer in short, to notice one that is sent twice under two keys (domain.md 4.7 I7).
 CREATE TABLE order_intents (
   tenant_id   uuid        NOT NULL,
   customer_id uuid        NOT NULL,
-  -- The same for the same lines, currency and total.
-  intent      uuid        NOT NULL,
-  placed_at   timestamptz NOT NULL DEFAULT now(),
+  -- {"<intent>": ["<order>", seconds since 1970]}; an intent is the same for the same lines, currency and total. The last
+  -- 20 different ones of a day.
+  recent      jsonb       NOT NULL,
   PRIMARY KEY (tenant_id, customer_id)
 ) WITH (fillfactor = 50);
 SELECT om_protect('order_intents');
+
+-- How many seconds ago a customer placed the same, unless that order came to nothing; NULL: not lately.
+CREATE FUNCTION order_intent_age(p_tenant uuid, p_customer uuid, p_intent uuid) RETURNS float8 LANGUAGE plpgsql AS $$
+DECLARE
+  same jsonb;
+BEGIN
+  SELECT recent->p_intent::text INTO same FROM order_intents WHERE tenant_id = p_tenant AND customer_id = p_customer;
+  IF same IS NULL OR EXISTS (SELECT FROM orders WHERE tenant_id = p_tenant AND order_id = (same->>0)::uuid
+      -- PAYMENT_FAILED, CANCELLATION_PENDING, CANCELLED, FAILED: who orders again means it.
+      AND state IN (7, 14, 16, 17)) THEN
+    RETURN NULL;
+  END IF;
+  RETURN extract(epoch FROM now()) - (same->>1)::float8;
+END $$;
+
+-- Notes what customers placed, {"<customer>": {"<intent>": "<order>"}}.
+CREATE FUNCTION order_intents_note(p_tenant uuid, p_intents jsonb) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO order_intents (tenant_id, customer_id, recent)
+    SELECT p_tenant, c.key::uuid, (SELECT jsonb_object_agg(i.key, jsonb_build_array(i.value, extract(epoch FROM now())))
+        FROM jsonb_each_text(c.value) AS i)
+      FROM jsonb_each(p_intents) AS c
+    ON CONFLICT (tenant_id, customer_id) DO UPDATE SET recent = excluded.recent || coalesce(
+      (SELECT jsonb_object_agg(k.key, k.value) FROM (
+        SELECT key, value FROM jsonb_each(order_intents.recent) WHERE (value->>1)::float8 > extract(epoch FROM now()) - 86400
+          AND NOT excluded.recent ? key ORDER BY (value->>1)::float8 DESC LIMIT 19) AS k), '{}');
+END $$;
+
+-- The same of one order that is no part of a batch; how many seconds ago the customer placed the same, or NULL.
+CREATE FUNCTION order_intent(p_tenant uuid, p_customer uuid, p_order uuid, p_intent uuid) RETURNS float8 LANGUAGE plpgsql AS $$
+DECLARE
+  age float8;
+BEGIN
+  -- Two orders of one customer take turns.
+  PERFORM FROM order_counters WHERE tenant_id = p_tenant FOR UPDATE;
+  age := order_intent_age(p_tenant, p_customer, p_intent);
+  PERFORM order_intents_note(p_tenant, jsonb_build_object(p_customer, jsonb_build_object(p_intent, p_order)));
+  RETURN age;
+END $$;
 
 -- Units of products that one customer may have only so many of, by order (ORD-27).
 CREATE TABLE limited_units (

@@ -1,4 +1,4 @@
-DROP FUNCTION order_tally(uuid, jsonb, int), order_page(uuid, jsonb, uuid, int), order_conditions(jsonb);
+DROP FUNCTION order_listing(uuid, uuid), order_tally(uuid, jsonb, int), order_page(uuid, jsonb, uuid, int), order_conditions(jsonb);
 DROP TYPE order_filter;
 DROP TRIGGER relisted ON orders;
 DROP TRIGGER listed ON orders;

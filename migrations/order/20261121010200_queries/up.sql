@@ -37,6 +37,19 @@ END $$;
 CREATE TRIGGER relisted AFTER UPDATE OF skus ON orders FOR EACH ROW WHEN (OLD.skus IS DISTINCT FROM NEW.skus)
   EXECUTE FUNCTION order_relisted();
 
+-- How an order is listed, for who compares it with its events: its columns, and where it is found by number and product.
+CREATE FUNCTION order_listing(p_tenant uuid, p_order uuid) RETURNS jsonb LANGUAGE sql STABLE AS $$
+  SELECT jsonb_build_object('version', o.version, 'customer', o.customer_id, 'currency', o.currency, 'total', o.total_minor,
+    'state', o.state, 'base', CASE WHEN o.state IN (14, 15) THEN o.state ELSE o.base_state END,
+    'retail', o.status_retail, 'lifecycle', o.status_lifecycle,
+    'created', (extract(epoch FROM o.created_at) * 1000000)::bigint,
+    'number', (SELECT n.order_number FROM order_numbers n
+      WHERE n.tenant_id = p_tenant AND n.order_number = o.order_number AND n.order_id = p_order),
+    'skus', (SELECT coalesce(jsonb_agg(s.sku ORDER BY s.sku COLLATE "C"), '[]') FROM unnest(o.skus) AS s (sku)
+      WHERE EXISTS (SELECT FROM order_skus k WHERE k.tenant_id = p_tenant AND k.sku = s.sku AND k.order_id = p_order)))
+  FROM orders o WHERE o.tenant_id = p_tenant AND o.order_id = p_order
+$$;
+
 -- The conditions that a filter has, for a statement with the parameters of order_page and order_tally.
 CREATE FUNCTION order_conditions(p_filter jsonb) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN

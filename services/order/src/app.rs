@@ -15,6 +15,7 @@ pub mod freshness;
 pub mod get_order;
 pub mod get_saga;
 mod give_back;
+pub mod lapse_saga;
 pub mod operate_saga;
 pub mod order_change;
 pub mod order_history;
@@ -64,6 +65,8 @@ pub struct App {
     pub change: saga::Definition,
     /// The saga of a hold that ends too early.
     pub renew: saga::Definition,
+    /// The saga of a payment that failed.
+    pub lapse: saga::Definition,
     /// The saga of what a warehouse cancelled by itself while other parts went on.
     pub shortfall: saga::Definition,
     /// Page tokens.
@@ -85,9 +88,10 @@ impl App {
         let (place, pay_again) = (place_saga::definition(&steps), rounds::definition(&steps));
         let (cancel, renew) = (cancel_saga::definition(&steps), renew_saga::definition(&steps));
         let (change, shortfall) = (change_saga::definition(&steps), warehouse_cancelled::definition());
+        let lapse = lapse_saga::definition(&steps);
         let placements = Placements::new(pg.clone(), place.clone());
         let pages = boot.pages();
-        Ok(Self { store, catalog, placements, place, pay_again, cancel, change, renew, shortfall, pages, safe })
+        Ok(Self { store, catalog, placements, place, pay_again, cancel, change, renew, lapse, shortfall, pages, safe })
     }
 }
 

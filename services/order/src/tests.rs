@@ -4,6 +4,7 @@ mod care;
 mod changes;
 mod customer;
 mod draft;
+mod heard;
 mod placement;
 mod retry;
 mod sealed;

@@ -161,6 +161,8 @@ impl fmt::Debug for crate::pb::ordermesh::order::v1::Order {
             .field("subscription_id", &self.subscription_id)
             .field("subscription_period", &self.subscription_period)
             .field("promotion", &self.promotion)
+            .field("place_time", &self.place_time)
+            .field("fulfillment_revision", &self.fulfillment_revision)
             .finish()
     }
 }
@@ -177,11 +179,24 @@ impl fmt::Debug for crate::pb::ordermesh::order::v1::OrderChange {
             .field("price_difference", &self.price_difference)
             .field("to_authorize", &self.to_authorize)
             .field("reason", &mask::redact(&self.reason))
-            .field("outcome_reason", &self.outcome_reason)
+            .field("outcome_reason", &mask::redact(&self.outcome_reason))
             .field("requester", &self.requester)
             .field("create_time", &self.create_time)
             .field("expire_time", &self.expire_time)
             .field("order_state", &self.order_state())
+            .field("shipping_address", &self.shipping_address)
+            .finish()
+    }
+}
+
+impl fmt::Debug for crate::pb::ordermesh::order::v1::OrderChangeDeclined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OrderChangeDeclined")
+            .field("order_id", &self.order_id)
+            .field("change_id", &self.change_id)
+            .field("state", &self.state())
+            .field("reason", &mask::redact(&self.reason))
+            .field("fulfillment_revision", &self.fulfillment_revision)
             .finish()
     }
 }

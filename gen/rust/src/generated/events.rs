@@ -49,9 +49,11 @@ pub static EVENTS: &[EventPolicy] = &[
     EventPolicy { type_name: "ordermesh.order.v1.OrderPaymentActionRequired", topic: "order.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderPaymentCaptured", topic: "order.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderPaymentCompleted", topic: "order.v1", key_field: "order_id", consumers: &[] },
-    EventPolicy { type_name: "ordermesh.order.v1.OrderPaymentFailed", topic: "order.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.order.v1.OrderPaymentFailed", topic: "order.v1", key_field: "order_id", consumers: &["order"] },
+    EventPolicy { type_name: "ordermesh.order.v1.OrderPaymentLapsed", topic: "order.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderPaymentRetried", topic: "order.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderRated", topic: "order.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.order.v1.OrderRefundReturned", topic: "order.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderRefunded", topic: "order.v1", key_field: "order_id", consumers: &["notification"] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderReleased", topic: "order.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.order.v1.OrderShipped", topic: "order.v1", key_field: "order_id", consumers: &["notification"] },
@@ -73,7 +75,7 @@ pub static EVENTS: &[EventPolicy] = &[
     EventPolicy { type_name: "ordermesh.payment.v1.PaymentDeclined", topic: "payment.v1", key_field: "order_id", consumers: &["order"] },
     EventPolicy { type_name: "ordermesh.payment.v1.PaymentMarkedPaid", topic: "payment.v1", key_field: "order_id", consumers: &["order"] },
     EventPolicy { type_name: "ordermesh.payment.v1.PaymentVoided", topic: "payment.v1", key_field: "order_id", consumers: &[] },
-    EventPolicy { type_name: "ordermesh.payment.v1.RefundFailed", topic: "payment.v1", key_field: "order_id", consumers: &[] },
+    EventPolicy { type_name: "ordermesh.payment.v1.RefundFailed", topic: "payment.v1", key_field: "order_id", consumers: &["order"] },
     EventPolicy { type_name: "ordermesh.payment.v1.RefundSucceeded", topic: "payment.v1", key_field: "order_id", consumers: &["order"] },
     EventPolicy { type_name: "ordermesh.payment.v1.RiskReviewOpened", topic: "payment.v1", key_field: "order_id", consumers: &[] },
     EventPolicy { type_name: "ordermesh.payment.v1.RiskReviewResolved", topic: "payment.v1", key_field: "order_id", consumers: &["order"] },
@@ -553,6 +555,16 @@ impl Event for crate::pb::ordermesh::order::v1::OrderPaymentFailed {
     }
 }
 
+impl Event for crate::pb::ordermesh::order::v1::OrderPaymentLapsed {
+    const TYPE: &'static str = "ordermesh.order.v1.OrderPaymentLapsed";
+    const NAME: &'static str = "OrderPaymentLapsed";
+    const TOPIC: &'static str = "order.v1";
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+}
+
 impl Event for crate::pb::ordermesh::order::v1::OrderPaymentRetried {
     const TYPE: &'static str = "ordermesh.order.v1.OrderPaymentRetried";
     const NAME: &'static str = "OrderPaymentRetried";
@@ -566,6 +578,16 @@ impl Event for crate::pb::ordermesh::order::v1::OrderPaymentRetried {
 impl Event for crate::pb::ordermesh::order::v1::OrderRated {
     const TYPE: &'static str = "ordermesh.order.v1.OrderRated";
     const NAME: &'static str = "OrderRated";
+    const TOPIC: &'static str = "order.v1";
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+}
+
+impl Event for crate::pb::ordermesh::order::v1::OrderRefundReturned {
+    const TYPE: &'static str = "ordermesh.order.v1.OrderRefundReturned";
+    const NAME: &'static str = "OrderRefundReturned";
     const TOPIC: &'static str = "order.v1";
 
     fn key(&self) -> &str {

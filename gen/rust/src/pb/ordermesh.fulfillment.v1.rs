@@ -175,6 +175,9 @@ pub struct FulfillmentCancelled {
     /// The warehouse system cancelled it by itself; nobody here had asked for that.
     #[prost(bool, tag = "3")]
     pub by_warehouse: bool,
+    /// Under which revision it had been asked for.
+    #[prost(int32, tag = "4")]
+    pub revision: i32,
 }
 /// Request of CreateFulfillment.
 #[derive(Clone, PartialEq, ::prost::Message)]

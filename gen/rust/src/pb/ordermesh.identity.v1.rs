@@ -142,13 +142,13 @@ pub struct Promotion {
 /// What a tenant decided about its shop; defaults are the seeds' figures.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TenantPolicy {
-    /// Smallest merchandise value of an order, minor units of its currency, inclusive (ORD-23).
+    /// Smallest merchandise value of an order, hundredths of one unit of its currency, whatever its exponent, inclusive: 500 is 5.00 USD, 5 JPY, 5.000 KWD (ORD-23).
     #[prost(int64, tag = "1")]
     pub min_order_value_minor: i64,
-    /// Largest merchandise value, inclusive (ORD-23).
+    /// Largest merchandise value, inclusive, likewise (ORD-23).
     #[prost(int64, tag = "2")]
     pub max_order_value_minor: i64,
-    /// The order's grand total must be greater than this (ORD-23).
+    /// The order's grand total must be greater than this, likewise (ORD-23).
     #[prost(int64, tag = "3")]
     pub min_total_exclusive_minor: i64,
     /// Most units of one order (ORD-24).
@@ -211,6 +211,9 @@ pub struct TenantPolicy {
     /// Price reductions, each with a code of its own; at most 200. Orders keep the terms they were placed with.
     #[prost(message, repeated, tag = "42")]
     pub promotions: ::prost::alloc::vec::Vec<Promotion>,
+    /// Most lines of one order, at most 100; none = 50 (ORD-24).
+    #[prost(int32, tag = "43")]
+    pub max_lines: i32,
 }
 /// How tax is rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

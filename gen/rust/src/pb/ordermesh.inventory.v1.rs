@@ -4740,9 +4740,12 @@ pub struct IngestWmsSnapshotRequest {
     /// When it was counted; not in the future.
     #[prost(message, optional, tag = "3")]
     pub snapshot_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// 1 to 20000 products, each once; a product that is left out was not counted.
+    /// 1 to 20000 products, each once; a product that is left out was not counted, unless the count is complete.
     #[prost(message, repeated, tag = "4")]
     pub observations: ::prost::alloc::vec::Vec<Observation>,
+    /// The whole warehouse was counted: of a product that is left out there is none.
+    #[prost(bool, tag = "5")]
+    pub complete: bool,
 }
 /// Request of ReconcileStock.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -204,7 +204,7 @@ pub struct Order {
     /// Customer's remark, at most 1000 characters.
     #[prost(string, tag = "15")]
     pub note: ::prost::alloc::string::String,
-    /// When it was placed.
+    /// When it was begun: placed at once, or drafted, or its subscription's period came.
     #[prost(message, optional, tag = "16")]
     pub create_time: ::core::option::Option<::prost_types::Timestamp>,
     /// When it last changed.
@@ -246,6 +246,12 @@ pub struct Order {
     /// The price reduction; none without a code.
     #[prost(message, optional, tag = "48")]
     pub promotion: ::core::option::Option<OrderPromotion>,
+    /// When it was placed; none of a draft.
+    #[prost(message, optional, tag = "49")]
+    pub place_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Work that warehouses were asked for under a lower revision was called off by a change.
+    #[prost(int32, tag = "50")]
+    pub fulfillment_revision: i32,
 }
 /// What is to become of one line.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -294,7 +300,7 @@ pub struct OrderChange {
     /// Why it was asked for, at most 200 characters.
     #[prost(string, tag = "9")]
     pub reason: ::prost::alloc::string::String,
-    /// Why it was not carried out, such as OUT_OF_STOCK.
+    /// Why it was not carried out: a code such as OUT_OF_STOCK, or what somebody said who declined it.
     #[prost(string, tag = "10")]
     pub outcome_reason: ::prost::alloc::string::String,
     /// Who asked.
@@ -309,6 +315,9 @@ pub struct OrderChange {
     /// The order's state when it was asked for, and behind it: PAYMENT_COMPLETED or FULFILLMENT_PENDING.
     #[prost(enumeration = "OrderState", tag = "14")]
     pub order_state: i32,
+    /// Where the order goes after it; none = where it went before.
+    #[prost(message, optional, tag = "15")]
+    pub shipping_address: ::core::option::Option<super::super::common::v1::Address>,
 }
 /// A product somebody wants.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -702,7 +711,7 @@ pub struct CreateOrderChangeRequest {
     /// The order.
     #[prost(string, tag = "1")]
     pub order_id: ::prost::alloc::string::String,
-    /// What changes, 1 to 50 lines, each once.
+    /// What changes, 1 line to as many as the policy allows (max_lines), each once.
     #[prost(message, repeated, tag = "2")]
     pub edits: ::prost::alloc::vec::Vec<LineEdit>,
     /// Why, at most 200 characters.
@@ -1870,6 +1879,23 @@ pub struct OrderRefunded {
     #[prost(string, tag = "3")]
     pub customer_id: ::prost::alloc::string::String,
 }
+/// Money that had been given back did not reach the buyer and is the shop's again (PAY-04).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OrderRefundReturned {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// Given back so far, over all refunds, without what came back.
+    #[prost(message, optional, tag = "2")]
+    pub refunded: ::core::option::Option<super::super::common::v1::Money>,
+}
+/// A failed payment may not be tried again any more: too late (requirements 1.20).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OrderPaymentLapsed {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+}
 /// Units of one line.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LineQuantity {
@@ -1918,9 +1944,16 @@ pub struct OrderChangeApplied {
     /// What the bank holds now.
     #[prost(message, optional, tag = "5")]
     pub authorized: ::core::option::Option<super::super::common::v1::Money>,
+    /// The least revision of warehouse work that still counts; 0 when no work was called off.
+    #[prost(int32, tag = "6")]
+    pub fulfillment_revision: i32,
+    /// Where it goes from now on; none = where it went before.
+    #[prost(message, optional, tag = "7")]
+    pub shipping_address: ::core::option::Option<super::super::common::v1::Address>,
 }
 /// The order stays as it was: declined, expired or failed.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct OrderChangeDeclined {
     /// The order.
     #[prost(string, tag = "1")]
@@ -1931,9 +1964,12 @@ pub struct OrderChangeDeclined {
     /// DECLINED, EXPIRED or FAILED.
     #[prost(enumeration = "OrderChangeState", tag = "3")]
     pub state: i32,
-    /// Why, such as OUT_OF_STOCK.
+    /// Why: a code such as OUT_OF_STOCK, or what somebody said who declined it.
     #[prost(string, tag = "4")]
     pub reason: ::prost::alloc::string::String,
+    /// The least revision of warehouse work that still counts; 0 when no work was called off.
+    #[prost(int32, tag = "5")]
+    pub fulfillment_revision: i32,
 }
 /// Which orders; every criterion that is set must hold, and of several values of one criterion any.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1962,10 +1998,10 @@ pub struct OrderCriteria {
     /// Beginning of a product in the order, 2 to 64 characters.
     #[prost(string, tag = "8")]
     pub sku_prefix: ::prost::alloc::string::String,
-    /// Placed at this time or later.
+    /// Begun (create_time) at this time or later.
     #[prost(message, optional, tag = "9")]
     pub create_time_from: ::core::option::Option<::prost_types::Timestamp>,
-    /// Placed before this time.
+    /// Begun before this time.
     #[prost(message, optional, tag = "10")]
     pub create_time_to: ::core::option::Option<::prost_types::Timestamp>,
     /// ISO 4217 currency; needed with total_min_minor and total_max_minor.
@@ -2206,7 +2242,7 @@ pub struct CreateOrderRequest {
     /// The user who buys; staff must say it, a customer may leave it empty or name himself.
     #[prost(string, tag = "1")]
     pub customer_id: ::prost::alloc::string::String,
-    /// What is bought: 1 to 50 lines (ORD-18, ORD-24).
+    /// What is bought: 1 line to as many as the policy allows (max_lines; ORD-18, ORD-24).
     #[prost(message, repeated, tag = "2")]
     pub items: ::prost::alloc::vec::Vec<OrderItem>,
     /// ISO 4217 currency; every product must have a price in it.
@@ -2515,7 +2551,7 @@ pub struct VerifyOrderRequest {
 /// Response of VerifyOrder.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VerifyOrderResponse {
-    /// The events add up to the stored picture, but for the time of the last change.
+    /// The events add up to the stored picture, but for the time of the last change, and to what lists find it by.
     #[prost(bool, tag = "1")]
     pub equal: bool,
     /// Events that were folded.
@@ -2559,10 +2595,10 @@ pub struct ListOrdersRequest {
     /// Only orders of this product.
     #[prost(string, tag = "9")]
     pub sku: ::prost::alloc::string::String,
-    /// Placed at this time or later.
+    /// Begun (create_time) at this time or later.
     #[prost(message, optional, tag = "10")]
     pub create_time_from: ::core::option::Option<::prost_types::Timestamp>,
-    /// Placed before this time.
+    /// Begun before this time.
     #[prost(message, optional, tag = "11")]
     pub create_time_to: ::core::option::Option<::prost_types::Timestamp>,
     /// ISO 4217 currency; needed with total_min_minor and total_max_minor.
@@ -2749,7 +2785,7 @@ pub mod order_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// UpdateOrder changes address or remark before fulfillment begins (ORD-03). Later is FAILED_PRECONDITION ORDER_STATE_FORBIDS; once it is placed, an address where it may not be sent is PRODUCT_RESTRICTED, and one where it would cost something else is ADDRESS_CHANGES_TOTAL; a stale etag is ABORTED ETAG_MISMATCH.
+        /// UpdateOrder changes address or remark before fulfillment begins (ORD-03). The address of a paid order is an OrderChange that is agreed to as it is asked for: the answer is CHANGE_PENDING, and the change ends as FAILED with FULFILLMENT_STARTED when a warehouse was faster. Later is FAILED_PRECONDITION ORDER_STATE_FORBIDS; once it is placed, an address where it may not be sent is PRODUCT_RESTRICTED, and one where it would cost something else is ADDRESS_CHANGES_TOTAL; a stale etag is ABORTED ETAG_MISMATCH.
         pub async fn update_order(
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateOrderRequest>,
@@ -3118,7 +3154,7 @@ pub mod order_service_server {
             &self,
             request: tonic::Request<super::QuoteOrderRequest>,
         ) -> std::result::Result<tonic::Response<super::OrderQuote>, tonic::Status>;
-        /// UpdateOrder changes address or remark before fulfillment begins (ORD-03). Later is FAILED_PRECONDITION ORDER_STATE_FORBIDS; once it is placed, an address where it may not be sent is PRODUCT_RESTRICTED, and one where it would cost something else is ADDRESS_CHANGES_TOTAL; a stale etag is ABORTED ETAG_MISMATCH.
+        /// UpdateOrder changes address or remark before fulfillment begins (ORD-03). The address of a paid order is an OrderChange that is agreed to as it is asked for: the answer is CHANGE_PENDING, and the change ends as FAILED with FULFILLMENT_STARTED when a warehouse was faster. Later is FAILED_PRECONDITION ORDER_STATE_FORBIDS; once it is placed, an address where it may not be sent is PRODUCT_RESTRICTED, and one where it would cost something else is ADDRESS_CHANGES_TOTAL; a stale etag is ABORTED ETAG_MISMATCH.
         async fn update_order(
             &self,
             request: tonic::Request<super::UpdateOrderRequest>,
@@ -5938,7 +5974,7 @@ pub struct CreateSubscriptionRequest {
     /// The user who buys; staff must say it, a customer may leave it empty or name himself.
     #[prost(string, tag = "1")]
     pub customer_id: ::prost::alloc::string::String,
-    /// What is ordered each period: 1 to 50 lines of goods.
+    /// What is ordered each period: 1 line of goods to as many as the policy allows (max_lines).
     #[prost(message, repeated, tag = "2")]
     pub items: ::prost::alloc::vec::Vec<OrderItem>,
     /// ISO 4217 currency; every product must have a price in it.

@@ -1339,6 +1339,9 @@ pub struct RefundFailed {
     /// What the provider says, such as "expired_or_canceled_card".
     #[prost(string, tag = "6")]
     pub reason: ::prost::alloc::string::String,
+    /// RefundSucceeded had been said of it before: the money came back.
+    #[prost(bool, tag = "7")]
+    pub returned: bool,
 }
 /// More money is held.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

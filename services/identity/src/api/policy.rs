@@ -48,6 +48,7 @@ fn check_policy(wrong: &mut Violations, policy: &TenantPolicy) {
     }
     check::range(wrong, "policy.min_total_exclusive_minor", policy.min_total_exclusive_minor, 0, MAX_MINOR);
     check::range(wrong, "policy.max_units", policy.max_units.into(), 1, 1_000_000);
+    check::range(wrong, "policy.max_lines", policy.max_lines.into(), 0, 100);
     check::range(wrong, "policy.reservation_hold_s", policy.reservation_hold_s.into(), 1, 604_800);
     check::range(wrong, "policy.duplicate_window_s", policy.duplicate_window_s.into(), 0, 86_400);
     if TaxRounding::try_from(policy.tax_rounding).is_err() {
@@ -265,6 +266,7 @@ mod tests {
         policy.min_order_value_minor = -1;
         policy.max_order_value_minor = i64::MAX;
         policy.max_units = 0;
+        policy.max_lines = 101;
         policy.tax_rounding = 9;
         policy.inventory_outage = 9;
         policy.capture_mode = 9;
@@ -281,6 +283,7 @@ mod tests {
             "policy.capture_mode",
             "policy.currencies[2]",
             "policy.inventory_outage",
+            "policy.max_lines",
             "policy.max_order_value_minor",
             "policy.max_units",
             "policy.min_order_value_minor",

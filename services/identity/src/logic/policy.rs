@@ -82,6 +82,7 @@ pub fn defaults() -> TenantPolicy {
         max_order_value_minor: 1_000_000,
         min_total_exclusive_minor: 500,
         max_units: 50,
+        max_lines: 50,
         tax_rounding: TaxRounding::Line.into(),
         prices_include_tax: false,
         tax_rules: vec![

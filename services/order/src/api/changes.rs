@@ -38,7 +38,7 @@ impl OrderChangeService for Changes {
     async fn create_order_change(&self, request: Request<pb::CreateOrderChangeRequest>) -> Answer<pb::OrderChange> {
         let ctx = Ctx::of(&request)?;
         let pb::CreateOrderChangeRequest { order_id, edits, reason, expected_total, etag } = request.into_inner();
-        let command = RequestChange { subject: subject(&order_id, etag)?, edits, reason, expected_total };
+        let command = RequestChange { subject: subject(&order_id, etag)?, edits, to: None, reason, expected_total };
         let once = self.0.request_change(&ctx, &command).await?;
         self.once(&ctx, once).await
     }
@@ -47,7 +47,7 @@ impl OrderChangeService for Changes {
         let ctx = Ctx::of(&request)?;
         let pb::PreviewOrderChangeRequest { order_id, edits } = request.into_inner();
         let subject = subject(&order_id, String::new())?;
-        let command = RequestChange { subject, edits, reason: String::new(), expected_total: None };
+        let command = RequestChange { subject, edits, to: None, reason: String::new(), expected_total: None };
         Ok(Response::new(self.0.preview_change(&ctx, &command).await?))
     }
 

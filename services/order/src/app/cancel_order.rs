@@ -99,6 +99,7 @@ pub fn check_etag(order: &Order, etag: &str) -> Result<(), Fault> {
 pub fn refused(why: &Refusal) -> Fault {
     let fault = Fault::precondition("ORDER_STATE_FORBIDS", why.to_string());
     match why {
+        Refusal::Moved => Fault::aborted("VERSION_CONFLICT", why.to_string()),
         Refusal::State(state) => fault.with("state", state.as_str_name()),
         Refusal::Line(line) => Fault::not_found("ITEM_NOT_FOUND", why.to_string()).with("line", line),
         Refusal::NoChange => Fault::not_found("CHANGE_NOT_FOUND", why.to_string()),

@@ -42,6 +42,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::fro
 /// What a change may ask of stock, one after the other: both, the new lines, the old ones again.
 const STOCK_WISHES: i32 = 3;
 
+/// In the saga's state: the revision below which warehouses were called off.
+const CALLED_OFF: &str = "called_off";
 /// In the saga's state: why it ends.
 const WHY: &str = "why";
 
@@ -116,7 +118,12 @@ impl Steps {
             Err(fault) if fault.reason() == "ORDER_IN_PICKING" => Err(refusal(STARTED, run.state)),
             // Nobody knows what the warehouse did: the lock stays until somebody does.
             Err(fault) if run.attempt >= TRIES => Ok(Outcome::Attention { reason: fault.to_string() }),
-            answer => Ok(undone(answer.map_err(tonic::Status::from), run)),
+            Ok(_) => {
+                let mut state = run.state;
+                state[CALLED_OFF] = revision.into();
+                Ok(Outcome::done(state))
+            }
+            Err(fault) => Ok(undone(Err::<(), _>(tonic::Status::from(fault)), run)),
         }
     }
 
@@ -152,14 +159,20 @@ impl Steps {
         }
     }
 
-    /// Both what the order has and what it is to have, until the bank has agreed.
+    /// Both what the order has and what it is to have, until the bank has agreed. Who only moves keeps what he has.
     async fn resize_stock(self, run: Run) -> Try {
         let (order, change) = self.changed_order(&run).await?;
+        if change.edits.is_empty() {
+            return Ok(Outcome::done(run.state));
+        }
         self.resize(run, larger(demand(&order.doc.lines), demand(&change.lines)), 0).await
     }
 
     async fn shrink_stock(self, run: Run) -> Try {
         let (_, change) = self.changed_order(&run).await?;
+        if change.edits.is_empty() {
+            return Ok(Outcome::done(run.state));
+        }
         self.resize(run, demand(&change.lines), 1).await
     }
 
@@ -171,7 +184,10 @@ impl Steps {
     }
 
     async fn restore_stock(self, run: Run) -> Try {
-        let (order, _) = self.changed_order(&run).await?;
+        let (order, change) = self.changed_order(&run).await?;
+        if change.edits.is_empty() {
+            return Ok(Outcome::done(run.state));
+        }
         match self.set_aside(&run, demand(&order.doc.lines), 2).await {
             // Nothing is set aside any more that could be too much.
             Err(fault) if fault.reason() == "RESERVATION_ENDED" => Ok(Outcome::done(run.state)),
@@ -210,7 +226,7 @@ impl Steps {
             currency_code: order.doc.currency_code.clone(),
             amount_minor: order.authorized().saturating_add(more),
         });
-        match order.apply_change(&change.id, authorized) {
+        match order.apply_change(&change.id, authorized, called_off(&run)) {
             // Stock and money are held for it, so it must not be undone by itself.
             Err(why) if why != Refusal::Already => Err(Outcome::Attention { reason: why.to_string() }),
             events => Ok(advance(&run.ctx, &order, events, run.state.clone())),
@@ -223,8 +239,8 @@ impl Steps {
         let said = run.state[WHY].as_str().or(run.undo_code());
         let reason = said.unwrap_or("SAGA_UNDONE");
         let events = match change.state() {
-            C::Requested => order.decline_change(&change.id, C::Expired, reason),
-            C::Confirmed => order.decline_change(&change.id, C::Failed, reason),
+            C::Requested => order.decline_change(&change.id, C::Expired, reason, 0),
+            C::Confirmed => order.decline_change(&change.id, C::Failed, reason, called_off(&run)),
             _ => Err(Refusal::Already),
         };
         Ok(advance(&run.ctx, &order, events, run.state.clone()))
@@ -281,6 +297,11 @@ fn larger(mut one: Demand, other: Demand) -> Demand {
 /// Under which work is asked for; the next one is of the undo, and later changes have higher ones.
 fn revision(run: &Run) -> Result<i32, Fault> {
     Ok(state(run)?.revision.saturating_mul(2))
+}
+
+/// The revision below which the change called warehouses off; 0 when it did not.
+fn called_off(run: &Run) -> i32 {
+    run.state[CALLED_OFF].as_i64().and_then(|revision| i32::try_from(revision).ok()).unwrap_or(0)
 }
 
 /// Under which the saga that placed an order asks: above what changes called back so far, below what a later one will.

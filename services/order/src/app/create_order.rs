@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::domain::basket::{Basket, Quote, Stage, check_expected_total};
 use crate::domain::customer::limits;
 use crate::domain::rules;
+use crate::infra::id_time::made_at;
 use crate::infra::placements::{Guard, Placement};
 use crate::infra::seal::{Spot, column};
 use crate::infra::store::wire_time;
@@ -99,6 +100,8 @@ impl App {
         let renewal = command.renewal;
         let order_id = renewal.as_ref().map_or_else(OrderId::new, |renewal| renewal.order);
         let id = order_id.to_string();
+        // Lists look for orders where the time of their ids is: a period may be begun long before its order can be made.
+        let begun = renewal.as_ref().and_then(|renewal| made_at(renewal.order.uuid())).unwrap_or(ctx.now);
         let saga_state = if command.draft {
             None
         } else {
@@ -120,7 +123,7 @@ impl App {
             shipping_service: command.basket.service,
             payment_method: String::new(),
             note: note.unwrap_or_default(),
-            create_time: Some(wire_time(ctx.now)),
+            create_time: Some(wire_time(begun)),
             reservation_hold_s: quote.hold_s,
             split_lines: quote.split,
             channel: channel(&ctx.principal).into(),
@@ -154,7 +157,7 @@ impl App {
     }
 
     /// What the tenant decided about orders that come twice.
-    async fn guard(&self, ctx: &Ctx) -> Result<Guard, Fault> {
+    pub(super) async fn guard(&self, ctx: &Ctx) -> Result<Guard, Fault> {
         let policy = self.catalog.policy(ctx).await?;
         Ok(Guard { within_s: policy.duplicate_window_s, refuse: policy.refuse_duplicates })
     }

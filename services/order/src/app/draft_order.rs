@@ -9,7 +9,7 @@ use contract::order::v1::OrderItem;
 use ctx::Ctx;
 use fault::{Fault, Violations};
 use futures::FutureExt;
-use ids::UserId;
+use ids::{OrderId, UserId};
 use pg::{Conn, Once};
 
 use crate::app::cancel_order::{check_etag, refused};
@@ -22,7 +22,7 @@ use crate::domain::event::OrderEvent;
 use crate::domain::order::Order;
 use crate::domain::promotion::Wanted;
 use crate::domain::rules;
-use crate::infra::placements::claim_units;
+use crate::infra::placements::{Guard, POSSIBLE_DUPLICATE, claim_units, note_intent};
 use crate::infra::store::{Store, wire_time};
 
 /// A draft to be placed.
@@ -44,11 +44,12 @@ struct Decided {
     events: Vec<OrderEvent>,
     saga_state: Option<serde_json::Value>,
     limits: BTreeMap<String, (i64, i32)>,
+    guard: Guard,
 }
 
 impl Decided {
     fn only(event: OrderEvent) -> Self {
-        Self { events: vec![event], saga_state: None, limits: BTreeMap::new() }
+        Self { events: vec![event], saga_state: None, limits: BTreeMap::new(), guard: Guard::default() }
     }
 }
 
@@ -162,7 +163,7 @@ impl App {
         let saga_state = self.saga_state(ctx, &seen.doc.id, [&command.payment_method, "", ""], &quote).await?;
         let created = created(ctx, seen, quote, &items);
         let events = seen.place_draft(created).map_err(|why| refused(&why))?;
-        Ok(Decided { events, saga_state: Some(saga_state), limits })
+        Ok(Decided { events, saga_state: Some(saga_state), limits, guard: self.guard(ctx).await? })
     }
 
     /// Writes what was decided on a draft as it was seen, unless the key was used before.
@@ -195,12 +196,30 @@ impl App {
                 if order.version != version {
                     return Err(Fault::aborted("VERSION_CONFLICT", "the order was changed at the same moment").into());
                 }
-                Ok(Store::append(conn, &ctx, &order, &decided.events).await?.doc)
+                let events = warned(conn, &ctx, subject.id, customer, &decided).await?;
+                Ok(Store::append(conn, &ctx, &order, &events).await?.doc)
             }
             .boxed()
         });
         Ok(written.await?)
     }
+}
+
+/// The events of a draft; a placement of what the customer placed a moment ago carries a warning.
+async fn warned(
+    conn: &mut Conn,
+    ctx: &Ctx,
+    order: OrderId,
+    customer: UserId,
+    decided: &Decided,
+) -> Result<Vec<OrderEvent>, pg::Error> {
+    let mut events = decided.events.clone();
+    if let Some(OrderEvent::Created(created)) = events.first_mut()
+        && note_intent(conn, ctx.tenant, decided.guard, order, customer, created).await?
+    {
+        created.warnings.push(POSSIBLE_DUPLICATE.to_owned());
+    }
+    Ok(events)
 }
 
 fn basket(order: &Order, items: &BTreeMap<i32, OrderItem>, address: Option<Address>) -> Basket {

@@ -31,7 +31,7 @@ pub struct ListSagas {
 impl App {
     /// The tables of this service's sagas.
     pub fn saga_tables(&self) -> Vec<Definition> {
-        [&self.place, &self.pay_again, &self.cancel, &self.change, &self.renew, &self.shortfall]
+        [&self.place, &self.pay_again, &self.cancel, &self.change, &self.renew, &self.lapse, &self.shortfall]
             .map(Definition::clone)
             .to_vec()
     }

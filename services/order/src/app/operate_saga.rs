@@ -28,7 +28,8 @@ impl App {
         self.whole_saga(ctx, &view).await
     }
 
-    /// No decision may leave an order where nothing leads it on: a lock that nobody opens, or half paid.
+    /// No decision may leave an order where nothing leads it on: a lock that nobody opens, or half paid. Looked at before
+    /// the decision is made: while its saga is stuck, an order may leave these states and does not come back to them.
     async fn check_settles(&self, ctx: &Ctx, command: &Intervention) -> Result<(), Fault> {
         let (tenant, id) = (ctx.tenant, command.saga);
         let found = self.store.pg.read("order.saga_settles", tenant, move |conn: &mut Conn| {
@@ -70,6 +71,8 @@ fn is_held_by(kind: &str, state: OrderState) -> bool {
                 | S::PaymentReview
                 | S::PaymentCompleted
                 | S::CancellationPending
+                // Behind it an order that the saga leads on again: of an accepted one the saga is over.
+                | S::ChangePending
         ),
         _ => false,
     }
@@ -113,7 +116,9 @@ mod tests {
             assert!(!is_held_by(kind, S::FulfillmentPending));
         }
         for kind in [place_saga::KIND, rounds::KIND] {
-            assert!(is_held_by(kind, S::PaymentCompleted) && is_held_by(kind, S::Pending));
+            assert!(
+                [S::PaymentCompleted, S::Pending, S::ChangePending].into_iter().all(|state| is_held_by(kind, state))
+            );
             assert!(!is_held_by(kind, S::FulfillmentInProgress) && !is_held_by(kind, S::Failed));
         }
         assert!(!is_held_by("renew_hold", S::PaymentCompleted));

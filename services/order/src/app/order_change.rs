@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use contract::common::v1::{Actor, Address, Money};
+use contract::identity::v1::TenantPolicy;
 use contract::inventory::v1::Product;
 use contract::order::v1 as wire;
 use contract::order::v1::{LineEdit, OrderChangeState, OrderState};
@@ -42,10 +43,21 @@ pub struct RequestChange {
     pub subject: Subject,
     /// What changes.
     pub edits: Vec<LineEdit>,
+    /// Where it is to go; then nothing else changes.
+    pub to: Option<Move>,
     /// Why.
     pub reason: String,
     /// What the caller thinks the order costs then.
     pub expected_total: Option<Money>,
+}
+
+/// Where a paid order is to go, sealed.
+#[derive(Debug, Clone)]
+pub struct Move {
+    /// The address.
+    pub address: Address,
+    /// The new remark, which changes at once; None = as it is.
+    pub note: Option<String>,
 }
 
 /// A change that was priced: what it comes to, and how many units the customer may have.
@@ -53,6 +65,7 @@ struct Priced {
     change: wire::OrderChange,
     limits: BTreeMap<String, (i64, i32)>,
     state: ChangeState,
+    note: Option<String>,
 }
 
 impl App {
@@ -93,7 +106,7 @@ impl App {
     ) -> Result<Once<wire::Order>, Fault> {
         let expected_total = None;
         let (subject, edits) = (subject.clone(), vec![edit(change)]);
-        let command = RequestChange { subject, edits, reason: String::new(), expected_total };
+        let command = RequestChange { subject, edits, to: None, reason: String::new(), expected_total };
         self.write_change("order.change_items", ctx, &command, true, |order| order).await
     }
 
@@ -107,7 +120,8 @@ impl App {
         subject: &Subject,
         id: ChangeId,
     ) -> Result<Once<wire::OrderChange>, Fault> {
-        let decide = move |order: &Order| order.confirm_change(&id.to_string());
+        let now = wire_time(ctx.now);
+        let decide = move |order: &Order| order.confirm_change(&id.to_string(), now);
         self.decide_change("order.confirm_change", ctx, subject, id, Arc::new(decide)).await
     }
 
@@ -125,7 +139,8 @@ impl App {
         let mut wrong = Violations::default();
         check_text("reason", &reason, 0, 200, &mut wrong);
         wrong.finish()?;
-        let decide = move |order: &Order| order.decline_change(&id.to_string(), OrderChangeState::Declined, &reason);
+        let reason = self.sealed_text(ctx, column::CHANGE, &subject.id.to_string(), &reason).await?;
+        let decide = move |order: &Order| order.decline_change(&id.to_string(), OrderChangeState::Declined, &reason, 0);
         Ok(self.decide_change("order.decline_change", ctx, subject, id, Arc::new(decide)).await?.response)
     }
 
@@ -144,6 +159,16 @@ impl App {
     pub async fn order_change(&self, ctx: &Ctx, subject: &Subject, id: ChangeId) -> Result<wire::OrderChange, Fault> {
         let order = self.get(ctx, subject.id).await?;
         order.change(&id.to_string()).cloned().map_err(|why| refused(&why))
+    }
+
+    /// Sends a paid order elsewhere, for the same money: a change that is agreed to as it is asked for (ORD-03).
+    ///
+    /// # Errors
+    /// NotFound `ORDER_NOT_FOUND`; Precondition `ORDER_STATE_FORBIDS`, `ORDER_FULL`; Aborted `ETAG_MISMATCH`.
+    pub(super) async fn move_paid(&self, ctx: &Ctx, subject: &Subject, to: Move) -> Result<Once<wire::Order>, Fault> {
+        let (subject, edits, expected_total) = (subject.clone(), Vec::new(), None);
+        let command = RequestChange { subject, edits, to: Some(to), reason: String::new(), expected_total };
+        self.write_change("order.update", ctx, &command, true, |order| order).await
     }
 
     async fn decide_change(
@@ -182,7 +207,14 @@ impl App {
     /// Prices a change: what is there keeps its price, what comes has today's.
     async fn price_change(&self, ctx: &Ctx, seen: &Order, command: &RequestChange) -> Result<Priced, Fault> {
         check_etag(seen, &command.subject.etag)?;
-        check_edits(&command.edits)?;
+        let policy = self.catalog.policy(ctx).await?;
+        let split = policy.split_lines;
+        let state = ChangeState { subject: command.subject.id, split, revision: seen.version };
+        if let Some(Move { address, note }) = command.to.clone() {
+            let change = seen.moved_to(address).map_err(|why| refused(&why))?;
+            return Ok(Priced { change, limits: BTreeMap::new(), state, note });
+        }
+        check_edits(&command.edits, &policy)?;
         let items = seen.items_edited(&command.edits).map_err(|why| refused(&why))?;
         let quote = self.quote_change(ctx, seen, &items, seen.doc.shipping_address.clone()).await?;
         if grows(seen, &command.edits) {
@@ -191,14 +223,13 @@ impl App {
         }
         check_expected_total(command.expected_total.as_ref(), &quote)?;
         let limits = limits(&quote.restricted);
-        let state = ChangeState { subject: command.subject.id, split: quote.split, revision: seen.version };
         let change = seen.change_to(&command.edits, numbered(quote.lines, &items), quote.totals);
         let more = change.to_authorize.as_ref().map_or(0, |more| more.amount_minor);
         if more > 0 && seen.is_paid_out() {
             let text = "what was paid at once cannot be paid more of: place another order for what is added";
             return Err(Fault::precondition("CHANGE_COSTS_MORE", text).with("to_authorize_minor", more));
         }
-        Ok(Priced { change, limits, state })
+        Ok(Priced { change, limits, state, note: None })
     }
 
     /// What a placed order would cost with other items or elsewhere.
@@ -220,9 +251,9 @@ impl App {
             kind: Some(seen.doc.kind()),
             promotion: Wanted::agreed(seen.doc.promotion.as_ref()),
         };
-        let mut wrong = Violations::default();
-        rules::check_items(&basket.items, &mut wrong);
         let policy = self.catalog.policy(ctx).await?;
+        let mut wrong = Violations::default();
+        rules::check_items(&basket.items, rules::max_lines(&policy), &mut wrong);
         let skus = basket.items.iter().map(|item| item.sku.as_str()).filter(|sku| rules::is_sku(sku)).collect();
         let mut products = self.catalog.products(ctx, &skus).await?;
         // What was bought once may be sold no more.
@@ -298,7 +329,7 @@ impl App {
                     let customer: UserId = order.doc.customer_id.parse().map_err(Fault::internal)?;
                     claim_units(conn, &ctx, subject.id, customer, &priced.limits).await?;
                 }
-                let events = asked(&order, &priced.change, agreed).map_err(|why| refused(&why))?;
+                let events = asked(&order, &priced, agreed).map_err(|why| refused(&why))?;
                 Ok(answer(Store::append(conn, &ctx, &order, &events).await?.doc))
             }
             .boxed()
@@ -307,11 +338,13 @@ impl App {
     }
 }
 
-fn asked(order: &Order, change: &wire::OrderChange, agreed: bool) -> Result<Vec<OrderEvent>, Refusal> {
-    let mut events = order.request_change(change.clone())?;
+fn asked(order: &Order, priced: &Priced, agreed: bool) -> Result<Vec<OrderEvent>, Refusal> {
+    let (change, note) = (&priced.change, priced.note.clone());
+    let mut events = if note.is_some() { order.update(None, note)? } else { Vec::new() };
+    events.extend(order.request_change(change.clone())?);
     if agreed {
         let after = order.after(&events, prost_types::Timestamp::default());
-        events.extend(after.confirm_change(&change.id)?);
+        events.extend(after.confirm_change(&change.id, prost_types::Timestamp::default())?);
     }
     Ok(events)
 }
@@ -332,12 +365,12 @@ fn named(ctx: &Ctx, command: &RequestChange, priced: Priced) -> Priced {
 }
 
 /// Every wrong edit at once.
-fn check_edits(edits: &[LineEdit]) -> Result<(), Fault> {
-    let mut wrong = Violations::default();
-    if edits.is_empty() || edits.len() > rules::MAX_LINES {
-        wrong.add("edits", "EDITS_INVALID", format!("1 to {} lines", rules::MAX_LINES));
+fn check_edits(edits: &[LineEdit], policy: &TenantPolicy) -> Result<(), Fault> {
+    let (mut wrong, most) = (Violations::default(), rules::max_lines(policy));
+    if edits.is_empty() || edits.len() > most {
+        wrong.add("edits", "EDITS_INVALID", format!("1 to {most} lines"));
     }
-    for (index, edit) in edits.iter().enumerate().take(rules::MAX_LINES) {
+    for (index, edit) in edits.iter().enumerate().take(most) {
         let field = |name: &str| format!("edits[{index}].{name}");
         let again = edit.line != 0 && edits.iter().take(index).any(|other| other.line == edit.line);
         match (edit.line, edit.sku.is_empty()) {

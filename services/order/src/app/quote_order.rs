@@ -16,11 +16,11 @@ impl App {
     /// # Errors
     /// Invalid, naming every wrong field; Aborted `PRICE_CHANGED`; Unavailable when catalog or policy cannot be asked.
     pub async fn quote(&self, ctx: &Ctx, basket: &Basket, stage: Stage, mut wrong: Violations) -> Result<Quote, Fault> {
-        rules::check_items(&basket.items, &mut wrong);
+        let policy = self.catalog.policy(ctx).await?;
+        rules::check_items(&basket.items, rules::max_lines(&policy), &mut wrong);
         if !basket.is_service() || basket.address.is_some() {
             rules::check_address("shipping_address", basket.address.as_ref(), &mut wrong);
         }
-        let policy = self.catalog.policy(ctx).await?;
         let skus: BTreeSet<&str> = basket.items.iter().map(|item| item.sku.as_str()).collect();
         let known: BTreeSet<&str> = skus.into_iter().filter(|sku| rules::is_sku(sku)).take(rules::MAX_LINES).collect();
         // A shop that would rather refuse than wait asks every time; copies answer also while stock does not.

@@ -8,10 +8,10 @@ use contract::fulfillment::v1::{FulfillmentCancelled, FulfillmentStarted};
 use contract::identity::v1::{CustomerStandingChanged, PolicyChanged};
 use contract::inventory::v1::ProductChanged;
 use contract::order::v1 as wire;
-use contract::order::v1::{OrderChangeApplied, OrderChangeDeclined, OrderState};
+use contract::order::v1::{OrderChangeApplied, OrderChangeDeclined, OrderPaymentFailed, OrderState};
 use contract::payment::v1::{
     AuthorizationExpired, AuthorizationExpiring, PaymentAuthorized, PaymentCaptured, PaymentDeclined,
-    PaymentMarkedPaid, RefundSucceeded, RiskReviewResolved,
+    PaymentMarkedPaid, RefundFailed, RefundSucceeded, RiskReviewResolved,
 };
 use contract::shipping::v1::{ShipmentDelivered, ShipmentShipped};
 use fault::Fault;
@@ -32,7 +32,7 @@ use crate::app::place_saga;
 use crate::app::renew_saga::PAYMENT;
 use crate::app::retry_payment::paid_outside;
 use crate::app::rounds::{run_in, run_of};
-use crate::app::warehouse_cancelled;
+use crate::app::{lapse_saga, warehouse_cancelled};
 use crate::domain::event::OrderEvent;
 use crate::domain::order::{Order, Refusal};
 use crate::infra::placements::settle_units;
@@ -44,6 +44,7 @@ type Handled<'c> = BoxFuture<'c, Result<(), pg::Error>>;
 pub fn subscription(app: &App) -> Subscription {
     let (catalog, renew, pay_again) = (app.catalog.clone(), app.renew.clone(), app.pay_again.clone());
     let (products, customers) = (catalog.clone(), catalog.clone());
+    let lapse = Arc::new(app.lapse.clone());
     let called_off = [app.cancel.clone(), app.shortfall.clone()].map(Arc::new);
     let (ending, ended, pay_again) = (Arc::new(renew.clone()), Arc::new(renew), Arc::new(pay_again));
     Subscription::new("order")
@@ -79,6 +80,10 @@ pub fn subscription(app: &App) -> Subscription {
         .on(RefundSucceeded::TYPE, |conn, delivery| {
             react(conn, delivery, |event: &RefundSucceeded| &event.order_id, refunded)
         })
+        .on(RefundFailed::TYPE, |conn, delivery| {
+            react(conn, delivery, |event: &RefundFailed| &event.order_id, came_back)
+        })
+        .on(OrderPaymentFailed::TYPE, move |conn, delivery| lapse_saga::handle(conn, delivery, Arc::clone(&lapse)))
         .on(FulfillmentStarted::TYPE, |conn, delivery| {
             react(conn, delivery, |event: &FulfillmentStarted| &event.order_id, |order, _| order.start_fulfillment())
         })
@@ -130,6 +135,12 @@ fn refunded(order: &Order, event: &RefundSucceeded) -> Result<Vec<OrderEvent>, R
     let ours = order.is_paid_by(&event.payment_id, event.round);
     let amount = event.amount.as_ref().filter(|_| ours);
     Ok(amount.map(|amount| order.note_refund(amount)).unwrap_or_default())
+}
+
+fn came_back(order: &Order, event: &RefundFailed) -> Result<Vec<OrderEvent>, Refusal> {
+    let ours = event.returned && order.is_paid_by(&event.payment_id, event.round);
+    let amount = event.amount.as_ref().filter(|_| ours);
+    Ok(amount.map(|amount| order.note_returned_refund(amount)).unwrap_or_default())
 }
 
 fn shipped(order: &Order, event: &ShipmentShipped) -> Result<Vec<OrderEvent>, Refusal> {

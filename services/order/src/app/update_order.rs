@@ -4,15 +4,22 @@ use std::sync::Arc;
 
 use contract::common::v1::Address;
 use contract::order::v1 as wire;
+use contract::order::v1::OrderState;
 use ctx::Ctx;
 use fault::{Fault, Violations};
 use ids::OrderId;
 use pg::Once;
 
 use crate::app::change_order::Subject;
+use crate::app::order_change::Move;
 use crate::app::{App, TURNS, overtaken};
 use crate::domain::order::{Order, Refusal};
 use crate::domain::rules;
+
+/// Whether a warehouse may have its address, and none has begun.
+fn is_paid(order: &Order) -> bool {
+    matches!(order.state(), OrderState::PaymentCompleted | OrderState::FulfillmentPending)
+}
 
 /// What changes.
 #[derive(Debug, Clone)]
@@ -62,21 +69,30 @@ impl App {
         command: &UpdateOrder,
         (address, note): (Option<Address>, Option<String>),
     ) -> Result<Once<wire::Order>, Fault> {
+        let (Some(wanted), Some(address)) = (&command.address, address) else {
+            let decide = move |order: &Order| order.update(None, note.clone());
+            return self.change("order.update", ctx, subject, Arc::new(decide)).await;
+        };
+        let seen = self.get(ctx, command.id).await?;
         // Taxes follow the address as long as nothing is placed.
-        if let Some(address) = &command.address {
-            let seen = self.get(ctx, command.id).await?;
-            if seen.state() == wire::OrderState::Draft {
-                return self.readdress(ctx, subject, &seen, address.clone(), command.note.clone()).await;
-            }
-            // Where it is too late for any address, that is what the caller hears.
-            if seen.update(None, None).is_ok() {
-                self.check_move(ctx, &seen, address).await?;
-            }
+        if seen.state() == OrderState::Draft {
+            return self.readdress(ctx, subject, &seen, wanted.clone(), command.note.clone()).await;
+        }
+        // Where it is too late for any address, that is what the caller hears.
+        if seen.update(None, None).is_ok() {
+            self.check_move(ctx, &seen, wanted).await?;
+        }
+        let elsewhere = self.address_of(ctx, &seen).await?.as_ref() != Some(wanted);
+        if is_paid(&seen) && elsewhere {
+            return self.move_paid(ctx, subject, Move { address, note }).await;
         }
         let decide = move |order: &Order| match order.state() {
-            // It was no draft a moment ago, or it is none without an address.
-            wire::OrderState::Draft if address.is_some() => Err(Refusal::State(order.state())),
-            _ => order.update(address.clone(), note.clone()),
+            // Paid or placed since it was looked at: it is looked at again.
+            OrderState::Draft => Err(Refusal::Moved),
+            _ if is_paid(order) && elsewhere => Err(Refusal::Moved),
+            _ if is_paid(order) && note.is_none() => Err(Refusal::Already),
+            _ if is_paid(order) => order.update(None, note.clone()),
+            _ => order.update(Some(address.clone()), note.clone()),
         };
         self.change("order.update", ctx, subject, Arc::new(decide)).await
     }

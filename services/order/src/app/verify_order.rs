@@ -10,13 +10,14 @@ use pg::Conn;
 
 use crate::app::App;
 use crate::infra::replay::{replay, replay_from_first, timeless};
-use crate::infra::store::Store;
+use crate::infra::store::{Store, listing};
 
 /// A change between two reads would look like a difference.
 const ONE_MOMENT: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ";
 
 impl App {
-    /// Adds up an order from its first event and from its snapshot, and compares both with the stored picture.
+    /// Adds up an order from its first event and from its snapshot, and compares both with the stored picture and with
+    /// what lists find it by.
     ///
     /// # Errors
     /// NotFound `ORDER_NOT_FOUND`; Internal when an event cannot be read.
@@ -26,14 +27,17 @@ impl App {
             async move {
                 conn.batch_execute(ONE_MOMENT).await?;
                 let stored = Store::get_in(conn, tenant, id).await?;
-                Ok((stored, replay_from_first(conn, tenant, id).await?, replay(conn, tenant, id).await?))
+                let listed = Store::listed(conn, tenant, id).await?;
+                Ok((stored, listed, replay_from_first(conn, tenant, id).await?, replay(conn, tenant, id).await?))
             }
             .boxed()
         });
-        let (stored, long, short) = read.await?;
+        let (stored, listed, long, short) = read.await?;
         let same = |version, order| version == stored.version && timeless(order) == timeless(&stored);
         Ok(wire::VerifyOrderResponse {
-            equal: same(long.version, &long.state) && same(short.version, &short.state),
+            equal: same(long.version, &long.state)
+                && same(short.version, &short.state)
+                && listed == listing(&long.state),
             events: long.version,
         })
     }

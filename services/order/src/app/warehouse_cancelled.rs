@@ -38,7 +38,7 @@ pub fn definition() -> Definition {
 }
 
 /// Handles the event; `cancel` and `shortfall` are the tables that it may start.
-pub(super) fn handle(
+pub(crate) fn handle(
     conn: &mut Conn,
     delivery: Arc<Delivery>,
     [cancel, shortfall]: [Arc<Definition>; 2],
@@ -52,6 +52,10 @@ pub(super) fn handle(
         // The saga's row first: its engine locks in that order too.
         let run = run_in(conn, ctx.tenant, id).await?;
         let order = Store::get_in(conn, ctx.tenant, id).await?;
+        // A change has called that work off meanwhile, and asked for other work.
+        if event.revision < order.doc.fulfillment_revision {
+            return Ok(());
+        }
         let agreed = order.doc.changes.iter().any(|change| change.state() == OrderChangeState::Confirmed);
         match order.state() {
             // The change asks the warehouses anew, whether it comes to its end or is undone.

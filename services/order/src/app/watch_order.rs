@@ -20,7 +20,7 @@ impl App {
             let (app, ctx) = (app.clone(), ctx.clone());
             async move {
                 let order = app.get(&ctx, id).await?;
-                let (etag, over) = (order.doc.etag.clone(), is_final(order.state()));
+                let (etag, over) = (order.doc.etag.clone(), is_final(&order.doc));
                 // Personal data is opened only for what is shown.
                 let news = if etag == seen { None } else { Some(app.shown(&ctx, order.doc).await?) };
                 Ok(Look { etag, over, news })

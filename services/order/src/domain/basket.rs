@@ -102,7 +102,7 @@ pub fn quote(
     if stage == Stage::Placement {
         // What is on the price tag counts, less what was taken off it (X4).
         let tax = if mode.inclusive { priced.lines.iter().map(|line| line.tax).sum() } else { 0 };
-        rules::check_value(priced.items_net + tax, priced.total, policy, &mut wrong);
+        rules::check_value((priced.items_net + tax, priced.total), currency, policy, &mut wrong);
     }
     wrong.finish()?;
     let mut quote = sum(lines, &priced, policy, currency);

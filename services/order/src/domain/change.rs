@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use contract::common::v1::Money;
+use contract::common::v1::{Address, Money};
 use contract::order::v1 as wire;
 use contract::order::v1::{LineEdit, OrderChangeState as C, OrderItem, OrderKind, OrderState};
+use prost_types::Timestamp;
 
 use crate::domain::draft::ItemChange;
 use crate::domain::event::OrderEvent;
@@ -92,7 +93,7 @@ impl Order {
     pub(super) fn overtake_change(&self) -> Result<Option<Vec<OrderEvent>>, Refusal> {
         let waits = |change: &&wire::OrderChange| change.state() == C::Requested;
         let Some(change) = self.doc.changes.iter().find(waits) else { return Ok(None) };
-        let mut events = self.decline_change(&change.id, C::Failed, "FULFILLMENT_STARTED")?;
+        let mut events = self.decline_change(&change.id, C::Failed, "FULFILLMENT_STARTED", 0)?;
         let after = self.after(&events, prost_types::Timestamp::default());
         events.push(after.to(OrderState::FulfillmentInProgress, "")?);
         Ok(Some(events))
@@ -149,6 +150,18 @@ impl Order {
         }
     }
 
+    /// A change to another address, for the same money.
+    ///
+    /// # Errors
+    /// As [`Order::items_edited`].
+    pub fn moved_to(&self, address: Address) -> Result<wire::OrderChange, Refusal> {
+        self.items_edited(&[])?;
+        let (lines, totals) = (self.doc.lines.clone(), self.doc.totals.clone().unwrap_or_default());
+        let nothing = Some(Money { currency_code: self.doc.currency_code.clone(), amount_minor: 0 });
+        let change = self.change_to(&[], lines, totals);
+        Ok(wire::OrderChange { shipping_address: Some(address), to_authorize: nothing, ..change })
+    }
+
     /// Somebody asks for a change; from here on nothing else changes lines, stock or money.
     ///
     /// # Errors
@@ -165,9 +178,12 @@ impl Order {
     /// Somebody agrees.
     ///
     /// # Errors
-    /// [`Refusal::Already`] when that was said, [`Refusal::NoChange`], [`Refusal::Change`] when it is over.
-    pub fn confirm_change(&self, id: &str) -> Result<Vec<OrderEvent>, Refusal> {
-        match self.change(id)?.state() {
+    /// [`Refusal::Already`] when that was said, [`Refusal::NoChange`], [`Refusal::Change`] when it is over or its time is.
+    pub fn confirm_change(&self, id: &str, now: Timestamp) -> Result<Vec<OrderEvent>, Refusal> {
+        let change = self.change(id)?;
+        let late = change.expire_time.is_some_and(|until| (until.seconds, until.nanos) <= (now.seconds, now.nanos));
+        match change.state() {
+            C::Requested if late => Err(Refusal::Change(C::Expired)),
             C::Requested => {
                 let (order_id, change_id) = (self.doc.id.clone(), id.to_owned());
                 let confirmed = wire::OrderChangeConfirmed { order_id, change_id };
@@ -178,12 +194,12 @@ impl Order {
         }
     }
 
-    /// The order stays as it was: declined, expired or failed.
+    /// The order stays as it was: declined, expired or failed. Work below the revision `called_off` was.
     ///
     /// # Errors
     /// [`Refusal::Already`] when it ended so, [`Refusal::NoChange`], [`Refusal::Change`] when it ended otherwise or is
     /// being carried out and has not failed.
-    pub fn decline_change(&self, id: &str, to: C, reason: &str) -> Result<Vec<OrderEvent>, Refusal> {
+    pub fn decline_change(&self, id: &str, to: C, reason: &str, called_off: i32) -> Result<Vec<OrderEvent>, Refusal> {
         let change = self.change(id)?;
         match (change.state(), to) {
             (C::Requested, _) | (C::Confirmed, C::Failed) => {}
@@ -191,15 +207,22 @@ impl Order {
             (now, _) => return Err(Refusal::Change(now)),
         }
         let (order_id, change_id) = (self.doc.id.clone(), id.to_owned());
-        let declined = wire::OrderChangeDeclined { order_id, change_id, state: to.into(), reason: reason.to_owned() };
+        let (state, reason) = (to.into(), reason.to_owned());
+        let declined =
+            wire::OrderChangeDeclined { order_id, change_id, state, reason, fulfillment_revision: called_off };
         Ok(vec![OrderEvent::ChangeDeclined(declined), self.unlock(change)?])
     }
 
-    /// Stock and money are held for it: the order is what was asked for.
+    /// Stock and money are held for it: the order is what was asked for. Work below the revision `called_off` was.
     ///
     /// # Errors
     /// [`Refusal::Already`], [`Refusal::NoChange`], [`Refusal::Change`] when nobody agreed.
-    pub fn apply_change(&self, id: &str, authorized: Option<Money>) -> Result<Vec<OrderEvent>, Refusal> {
+    pub fn apply_change(
+        &self,
+        id: &str,
+        authorized: Option<Money>,
+        called_off: i32,
+    ) -> Result<Vec<OrderEvent>, Refusal> {
         let change = self.change(id)?;
         match change.state() {
             C::Confirmed => {}
@@ -208,7 +231,15 @@ impl Order {
         }
         let (order_id, change_id) = (self.doc.id.clone(), id.to_owned());
         let (lines, totals) = (change.lines.clone(), change.totals.clone());
-        let applied = wire::OrderChangeApplied { order_id, change_id, lines, totals, authorized };
+        let applied = wire::OrderChangeApplied {
+            order_id,
+            change_id,
+            lines,
+            totals,
+            authorized,
+            fulfillment_revision: called_off,
+            shipping_address: change.shipping_address.clone(),
+        };
         Ok(vec![OrderEvent::ChangeApplied(applied), self.unlock(change)?])
     }
 }

@@ -27,6 +27,8 @@ pub enum OrderEvent {
     Rated(wire::OrderRated),
     /// Money went back.
     Refunded(wire::OrderRefunded),
+    /// Money that had gone back is the shop's again.
+    RefundReturned(wire::OrderRefundReturned),
     /// Somebody wants a paid order changed.
     ChangeRequested(wire::OrderChangeRequested),
     /// Somebody agreed to it.
@@ -45,6 +47,8 @@ pub enum OrderEvent {
     PaymentActionRequired(wire::OrderPaymentActionRequired),
     /// The payment was declined.
     PaymentFailed(wire::OrderPaymentFailed),
+    /// It may not be tried again any more.
+    PaymentLapsed(wire::OrderPaymentLapsed),
     /// It is paid again.
     PaymentRetried(wire::OrderPaymentRetried),
     /// Money was taken.
@@ -95,6 +99,7 @@ each! {
     Released => OrderReleased,
     Rated => OrderRated,
     Refunded => OrderRefunded,
+    RefundReturned => OrderRefundReturned,
     ChangeRequested => OrderChangeRequested,
     ChangeConfirmed => OrderChangeConfirmed,
     ChangeApplied => OrderChangeApplied,
@@ -104,6 +109,7 @@ each! {
     PaymentCompleted => OrderPaymentCompleted,
     PaymentActionRequired => OrderPaymentActionRequired,
     PaymentFailed => OrderPaymentFailed,
+    PaymentLapsed => OrderPaymentLapsed,
     PaymentRetried => OrderPaymentRetried,
     PaymentCaptured => OrderPaymentCaptured,
     Confirmed => OrderConfirmed,

@@ -34,7 +34,7 @@ impl Order {
                 doc.state = changed.to;
                 let state = changed.to();
                 if !is_lock(state) || doc.status_retail.is_empty() {
-                    retail(state).clone_into(&mut doc.status_retail);
+                    retail(state, doc.payment.as_ref()).clone_into(&mut doc.status_retail);
                     lifecycle(state).clone_into(&mut doc.status_lifecycle);
                 }
                 if !changed.reason.is_empty() {
@@ -52,10 +52,15 @@ impl Order {
                 doc.state_reason.clear();
                 retry::retried(doc.payment.get_or_insert_default(), retried);
             }
+            OrderEvent::PaymentFailed(failed) => retry::failed(doc, failed),
+            OrderEvent::PaymentLapsed(_) => {
+                doc.payment.get_or_insert_default().retries_left = 0;
+                retail(doc.state(), doc.payment.as_ref()).clone_into(&mut doc.status_retail);
+            }
             OrderEvent::PaymentCompleted(_)
             | OrderEvent::PaymentActionRequired(_)
-            | OrderEvent::PaymentFailed(_)
             | OrderEvent::PaymentCaptured(_)
+            | OrderEvent::RefundReturned(_)
             | OrderEvent::Refunded(_) => money(doc.payment.get_or_insert_default(), event),
             OrderEvent::Shipped(shipped) => ship(doc, shipped),
             OrderEvent::Delivered(delivered) => deliver(doc, delivered),
@@ -77,14 +82,13 @@ fn place(doc: &mut wire::Order, created: &wire::OrderCreated) {
     doc.shipping_address.clone_from(&created.shipping_address);
     doc.shipping_service.clone_from(&created.shipping_service);
     doc.note.clone_from(&created.note);
-    doc.create_time = created.create_time;
+    // A draft was begun before it is placed.
+    doc.create_time = doc.create_time.or(created.create_time);
+    doc.place_time = created.create_time;
     doc.payment = Some(wire::PaymentSummary::default());
     doc.channel = created.channel;
     doc.warnings.clone_from(&created.warnings);
-    doc.set_kind(match created.kind() {
-        wire::OrderKind::Unspecified => wire::OrderKind::Purchase,
-        kind => kind,
-    });
+    doc.kind = created.kind;
     doc.subscription_id.clone_from(&created.subscription_id);
     doc.subscription_period = created.subscription_period;
     doc.promotion.clone_from(&created.promotion);
@@ -116,11 +120,18 @@ fn change(doc: &mut wire::Order, event: &OrderEvent) {
     match event {
         OrderEvent::ChangeRequested(requested) => doc.changes.extend(requested.change.clone()),
         OrderEvent::ChangeConfirmed(confirmed) => end(&confirmed.change_id, OrderChangeState::Confirmed, ""),
-        OrderEvent::ChangeDeclined(declined) => end(&declined.change_id, declined.state(), &declined.reason),
+        OrderEvent::ChangeDeclined(declined) => {
+            end(&declined.change_id, declined.state(), &declined.reason);
+            doc.fulfillment_revision = doc.fulfillment_revision.max(declined.fulfillment_revision);
+        }
         OrderEvent::ChangeApplied(applied) => {
             end(&applied.change_id, OrderChangeState::Applied, "");
+            doc.fulfillment_revision = doc.fulfillment_revision.max(applied.fulfillment_revision);
             doc.lines.clone_from(&applied.lines);
             doc.totals.clone_from(&applied.totals);
+            if applied.shipping_address.is_some() {
+                doc.shipping_address.clone_from(&applied.shipping_address);
+            }
             if applied.authorized.is_some() {
                 doc.payment.get_or_insert_default().authorized.clone_from(&applied.authorized);
             }
@@ -163,9 +174,9 @@ fn money(payment: &mut wire::PaymentSummary, event: &OrderEvent) {
             payment.payment_id.clone_from(&required.payment_id);
             payment.action_url.clone_from(&required.action_url);
         }
-        OrderEvent::PaymentFailed(failed) => retry::failed(payment, failed),
         OrderEvent::PaymentCaptured(captured) => payment.captured.clone_from(&captured.captured),
         OrderEvent::Refunded(refunded) => payment.refunded.clone_from(&refunded.refunded),
+        OrderEvent::RefundReturned(returned) => payment.refunded.clone_from(&returned.refunded),
         _ => {}
     }
 }

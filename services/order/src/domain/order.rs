@@ -12,6 +12,9 @@ use crate::domain::state::may;
 /// Why a decision was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// The order is not what it was when it was looked at a moment ago.
+    #[error("the order was changed at the same moment")]
+    Moved,
     /// The order's state does not allow it (ORD-16, ORD-17, ORD-28).
     #[error("an order in state {} does not allow this", .0.as_str_name())]
     State(OrderState),
@@ -56,7 +59,7 @@ pub struct Order {
 impl Order {
     /// Revision of the picture and of what events do to it; raise it when either changes, or an old snapshot is taken
     /// for a new one.
-    pub const REV: i32 = 5;
+    pub const REV: i32 = 6;
 
     /// Reads a stored picture.
     pub fn of_doc(doc: wire::Order) -> Self {
@@ -236,13 +239,14 @@ impl Order {
     /// Changes address or remark (ORD-03).
     ///
     /// # Errors
-    /// [`Refusal::State`] once fulfillment has been asked for: the warehouse has the old address.
+    /// [`Refusal::State`] once a warehouse has begun; once it is paid and may have the address, that is a change.
     pub fn update(&self, address: Option<Address>, note: Option<String>) -> Result<Vec<OrderEvent>, Refusal> {
         use OrderState as S;
-        let open = matches!(
-            self.state(),
-            S::Draft | S::Pending | S::PaymentProcessing | S::PaymentActionRequired | S::PaymentReview
-        );
+        let open = match self.state() {
+            S::Draft | S::Pending | S::PaymentProcessing | S::PaymentActionRequired | S::PaymentReview => true,
+            S::PaymentCompleted | S::FulfillmentPending => address.is_none(),
+            _ => false,
+        };
         if !open {
             return Err(Refusal::State(self.state()));
         }
@@ -280,6 +284,21 @@ impl Order {
         let mut events = vec![OrderEvent::Refunded(refunded)];
         let after = self.after(&events, Timestamp::default());
         events.extend(after.all_given_back());
+        events
+    }
+
+    /// Money that had gone back did not reach the buyer: the order is where its parcels are. Tell every return once.
+    pub fn note_returned_refund(&self, amount: &Money) -> Vec<OrderEvent> {
+        let payment = self.doc.payment.clone().unwrap_or_default();
+        let before = payment.refunded.map_or(0, |known| known.amount_minor);
+        let refunded = Money { amount_minor: before.saturating_sub(amount.amount_minor).max(0), ..amount.clone() };
+        let order_id = self.doc.id.clone();
+        let mut events =
+            vec![OrderEvent::RefundReturned(wire::OrderRefundReturned { order_id, refunded: Some(refunded) })];
+        let derived = self.derived_state();
+        if self.state() == OrderState::Refunded && may(OrderState::Refunded, derived) {
+            events.push(self.changed(derived, "REFUND_RETURNED"));
+        }
         events
     }
 

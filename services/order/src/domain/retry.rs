@@ -33,13 +33,28 @@ impl Order {
         let events = self.next_round(reason, false)?;
         let payment = self.doc.payment.clone().unwrap_or_default();
         let until = payment.retry_until.unwrap_or(now);
-        if payment.retries_left <= 0 {
-            return Err(Refusal::RetriesExhausted);
-        }
         if (now.seconds, now.nanos) > (until.seconds, until.nanos) {
             return Err(Refusal::RetryTooLate(until, payment.retries_left));
         }
+        if payment.retries_left <= 0 {
+            return Err(Refusal::RetriesExhausted);
+        }
         Ok(events)
+    }
+
+    /// Until when a payment that failed may be tried again; None when it may not, or need not.
+    pub fn retry_until(&self) -> Option<Timestamp> {
+        let payment = self.doc.payment.as_ref().filter(|_| self.state() == OrderState::PaymentFailed)?;
+        payment.retry_until.filter(|_| payment.retries_left > 0)
+    }
+
+    /// It is too late to try again: for the shop the order is cancelled (requirements 1.20).
+    ///
+    /// # Errors
+    /// [`Refusal::Already`] when it may not be tried again anyway, or need not.
+    pub fn lapse_payment(&self) -> Result<Vec<OrderEvent>, Refusal> {
+        self.retry_until().ok_or(Refusal::Already)?;
+        Ok(vec![OrderEvent::PaymentLapsed(wire::OrderPaymentLapsed { order_id: self.doc.id.clone() })])
     }
 
     /// Its money came outside of any provider: a new round begins that nobody is charged in.
@@ -64,12 +79,15 @@ impl Order {
     }
 }
 
-/// What a failure leaves: how often and until when it may be tried again, counted from the first.
-pub(super) fn failed(payment: &mut wire::PaymentSummary, event: &wire::OrderPaymentFailed) {
+/// What a failure leaves: how often and until when it may be tried again, counted from the first. A subscription has a
+/// schedule of its own.
+pub(super) fn failed(doc: &mut wire::Order, event: &wire::OrderPaymentFailed) {
+    let own = doc.subscription_id.is_empty();
+    let payment = doc.payment.get_or_insert_default();
     payment.decline_reason.clone_from(&event.reason);
     payment.action_url.clear();
     if payment.retry_until.is_none() {
-        payment.retries_left = RETRIES;
+        payment.retries_left = if own { RETRIES } else { 0 };
         let until = |at: Timestamp| Timestamp { seconds: at.seconds.saturating_add(WITHIN_S), ..at };
         payment.retry_until = event.fail_time.map(until);
     }
@@ -88,6 +106,7 @@ pub(super) fn retried(payment: &mut wire::PaymentSummary, event: &wire::OrderPay
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::state::is_final;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp { seconds, nanos: 0 }
@@ -121,10 +140,13 @@ mod tests {
             assert_eq!((payment.decline_reason.as_str(), order.doc.state_reason.as_str()), ("", ""));
             assert_eq!(order.doc.status_lifecycle, "Pending");
             order = failed_at(&order, 300);
+            let retail = if left > 0 { "Pending Payment" } else { "Cancelled" };
             assert_eq!(
                 (order.doc.status_lifecycle.as_str(), order.doc.status_retail.as_str()),
-                ("Failed", "Pending Payment")
+                ("Failed", retail),
+                "cancelled when final"
             );
+            assert_eq!(is_final(&order.doc), left == 0);
         }
         assert_eq!(order.retry_payment("", at(400)), Err(Refusal::RetriesExhausted));
         assert!(order.paid_outside("by transfer").is_ok(), "who paid otherwise is not charged again");
@@ -139,6 +161,15 @@ mod tests {
         assert!(order.retry_payment("", at(100 + WITHIN_S)).is_ok());
         let late = order.retry_payment("", at(101 + WITHIN_S));
         assert_eq!(late, Err(Refusal::RetryTooLate(at(100 + WITHIN_S), 2)));
+        let words = |order: &Order| (order.state(), order.doc.status_retail.clone(), is_final(&order.doc));
+        assert_eq!(words(&order), (OrderState::PaymentFailed, "Pending Payment".to_owned(), false));
+        let over = order.after(&order.lapse_payment().expect("it may still be tried"), at(101 + WITHIN_S));
+        assert_eq!(words(&over), (OrderState::PaymentFailed, "Cancelled".to_owned(), true));
+        assert_eq!((over.lapse_payment(), over.retry_until()), (Err(Refusal::Already), None));
+        assert!(matches!(over.retry_payment("", at(102 + WITHIN_S)), Err(Refusal::RetryTooLate(..))));
+        let outside = over.after(&over.paid_outside("by transfer").expect("who paid otherwise"), at(200 + WITHIN_S));
+        assert_eq!(words(&outside), (OrderState::PaymentProcessing, "Pending Payment".to_owned(), false));
+        assert_eq!(outside.lapse_payment(), Err(Refusal::Already), "it is being paid");
     }
 
     #[test]

@@ -4,22 +4,33 @@ use contract::common::v1::Address;
 use contract::identity::v1::{TaxRule, TenantPolicy};
 use contract::order::v1::OrderItem;
 use fault::Violations;
+use money::Currency;
 
 use crate::domain::places::{self, Wrong};
 
 /// Most lines of an order, whatever the tenant says.
-pub const MAX_LINES: usize = 50;
+pub const MAX_LINES: usize = 100;
+/// Most lines where the tenant says nothing (ORD-24).
+const LINES: usize = 50;
 const SERVICES: [&str; 3] = ["STANDARD", "EXPRESS", "OVERNIGHT"];
 
+/// Most lines of an order of a tenant (X5).
+pub fn max_lines(policy: &TenantPolicy) -> usize {
+    match usize::try_from(policy.max_lines) {
+        Ok(most @ 1..) => most.min(MAX_LINES),
+        _ => LINES,
+    }
+}
+
 /// Checks the form of the items: at least one, known quantities, no SKU empty.
-pub fn check_items(items: &[OrderItem], violations: &mut Violations) {
+pub fn check_items(items: &[OrderItem], most: usize, violations: &mut Violations) {
     if items.is_empty() {
         violations.add("items", "ITEMS_EMPTY", "an order needs at least one item");
     }
-    if items.len() > MAX_LINES {
-        violations.add("items", "TOO_MANY_LINES", format!("an order has at most {MAX_LINES} lines"));
+    if items.len() > most {
+        violations.add("items", "TOO_MANY_LINES", format!("an order has at most {most} lines"));
     }
-    for (index, item) in items.iter().enumerate().take(MAX_LINES) {
+    for (index, item) in items.iter().enumerate().take(most) {
         if !is_sku(&item.sku) {
             let text = "1 to 64 of A-Z, a-z, 0-9, dot, hyphen and underscore";
             violations.add(format!("items[{index}].sku"), "SKU_INVALID", text);
@@ -140,18 +151,26 @@ fn luhn(digits: &[u32]) -> bool {
     sum.is_multiple_of(10)
 }
 
-/// Checks merchandise value and total against the tenant's limits (ORD-23, X4).
-pub fn check_value(merchandise: i64, total: i64, policy: &TenantPolicy, violations: &mut Violations) {
-    let range = policy.min_order_value_minor..=policy.max_order_value_minor;
-    if !range.contains(&merchandise) || total <= policy.min_total_exclusive_minor {
+/// Checks merchandise value and total of a currency against the tenant's limits, which are hundredths of its unit
+/// whatever its exponent (ORD-23, X4).
+pub fn check_value(
+    (merchandise, total): (i64, i64),
+    currency: Currency,
+    policy: &TenantPolicy,
+    violations: &mut Violations,
+) {
+    let unit = 10_i128.pow(currency.exponent().into());
+    let (value, total_cents) = (i128::from(merchandise) * 100, i128::from(total) * 100);
+    let limit = |hundredths: i64| i128::from(hundredths) * unit;
+    let range = limit(policy.min_order_value_minor)..=limit(policy.max_order_value_minor);
+    if !range.contains(&value) || total_cents <= limit(policy.min_total_exclusive_minor) {
         violations.add(
             "items",
             "ORDER_VALUE_OUT_OF_RANGE",
             format!(
-                "value {merchandise} and total {total} in minor units; the value must be {} to {}, the total above {}",
-                range.start(),
-                range.end(),
-                policy.min_total_exclusive_minor
+                "value {merchandise} and total {total} in minor units of {currency}; in hundredths of a {currency} the \
+                 value must be {} to {}, the total above {}",
+                policy.min_order_value_minor, policy.max_order_value_minor, policy.min_total_exclusive_minor
             ),
         );
     }
@@ -189,8 +208,17 @@ mod tests {
 
     #[test]
     fn ord_18_an_order_without_items_is_refused() {
-        assert_eq!(reasons(|v| check_items(&[], v)), ["items ITEMS_EMPTY"]);
-        assert_eq!(reasons(|v| check_items(&[item(0), item(-1)], v)).len(), 2);
+        assert_eq!(reasons(|v| check_items(&[], 50, v)), ["items ITEMS_EMPTY"]);
+        assert_eq!(reasons(|v| check_items(&[item(0), item(-1)], 50, v)).len(), 2);
+    }
+
+    #[test]
+    fn ord_24_a_tenant_says_how_many_lines_an_order_may_have_and_has_fifty_otherwise() {
+        let most = |max_lines| super::max_lines(&TenantPolicy { max_lines, ..TenantPolicy::default() });
+        assert_eq!([most(0), most(3), most(100), most(i32::MAX), most(-1)], [50, 3, 100, 100, 50]);
+        let items = [item(1), item(1), item(1)];
+        assert!(reasons(|v| check_items(&items, most(3), v)).is_empty());
+        assert_eq!(reasons(|v| check_items(&items, most(2), v)), ["items TOO_MANY_LINES"]);
     }
 
     #[test]
@@ -210,9 +238,18 @@ mod tests {
             min_total_exclusive_minor: 500,
             ..TenantPolicy::default()
         };
-        let ok = |value, total| reasons(|v| check_value(value, total, &policy, v)).is_empty();
+        let of = |currency: &str, value, total| {
+            let currency = currency.parse().expect("an ISO code");
+            reasons(|v| check_value((value, total), currency, &policy, v)).is_empty()
+        };
+        let ok = |value, total| of("USD", value, total);
         assert!(ok(500, 501) && ok(1_000_000, 1_100_000));
         assert!(!ok(499, 999) && !ok(500, 500) && !ok(1_000_001, 1_000_001));
+        // 5.00 to 10,000.00 of whatever currency: a yen has no minor unit, a dinar has a thousand.
+        assert!(of("JPY", 5, 6) && of("JPY", 10_000, 11_000));
+        assert!(!of("JPY", 4, 400) && !of("JPY", 5, 5) && !of("JPY", 10_001, 10_001));
+        assert!(of("KWD", 5_000, 5_001) && of("KWD", 10_000_000, 10_000_000));
+        assert!(!of("KWD", 4_999, 9_000) && !of("KWD", 5_000, 5_000) && !of("KWD", 10_000_001, 10_000_001));
     }
 
     #[test]

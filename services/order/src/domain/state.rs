@@ -1,6 +1,6 @@
 //! The states of an order and the words that three vocabularies have for them (requirements 1.20).
 
-use contract::order::v1::OrderState;
+use contract::order::v1::{Order, OrderState, PaymentSummary};
 
 /// From which state to which an order may go (`domain.md` 4.4); what is not here is forbidden (ORD-28).
 ///
@@ -55,7 +55,8 @@ const TRANSITIONS: [(OrderState, &[OrderState]); 19] = {
         (S::ChangePending, &[S::PaymentCompleted, S::FulfillmentPending]),
         (S::Cancelled, &[]),
         (S::Failed, &[]),
-        (S::Refunded, &[]),
+        // A refund came back.
+        (S::Refunded, &[S::Shipped, S::PartiallyDelivered, S::Delivered]),
     ]
 };
 
@@ -69,16 +70,29 @@ pub fn is_lock(state: OrderState) -> bool {
     matches!(state, OrderState::CancellationPending | OrderState::ChangePending)
 }
 
-/// Whether nothing will happen to the order any more by itself.
-pub fn is_final(state: OrderState) -> bool {
+/// Whether nothing will happen to the order any more by itself; a failed payment may be tried again for a while.
+pub fn is_final(order: &Order) -> bool {
     use OrderState::{Cancelled, Delivered, Failed, PaymentFailed, Refunded};
-    matches!(state, Cancelled | Delivered | Failed | PaymentFailed | Refunded)
+    match order.state() {
+        Cancelled | Delivered | Failed | Refunded => true,
+        PaymentFailed => is_over(order.payment.as_ref()),
+        _ => false,
+    }
 }
 
+/// Whether a payment that failed cannot be tried again (PAY-18).
+fn is_over(payment: Option<&PaymentSummary>) -> bool {
+    payment.is_some_and(|payment| payment.retries_left == 0)
+}
+
+/// What a shop says of an order whose payment failed for good.
+pub const GIVEN_UP: &str = "Cancelled";
+
 /// The state in a shop's words (seed C); those of a lock are of an order whose state before is not known.
-pub fn retail(state: OrderState) -> &'static str {
+pub fn retail(state: OrderState, payment: Option<&PaymentSummary>) -> &'static str {
     use OrderState as S;
     match state {
+        S::PaymentFailed if is_over(payment) => GIVEN_UP,
         S::Unspecified => "",
         S::Draft => "Draft",
         S::Pending | S::PaymentProcessing | S::PaymentActionRequired | S::PaymentReview | S::PaymentFailed => {
@@ -124,13 +138,13 @@ mod tests {
             ["Draft", "Pending Payment", "Paid", "Processing", "Shipped", "Delivered", "Cancelled"];
         const LIFECYCLE: [&str; 6] = ["Pending", "Confirmed", "Processing", "Completed", "Failed", "Cancelled"];
         for state in all().skip(1) {
-            assert!(RETAIL.contains(&retail(state)), "{state:?}");
+            assert!(RETAIL.contains(&retail(state, None)), "{state:?}");
             assert!(LIFECYCLE.contains(&lifecycle(state)), "{state:?}");
         }
     }
 
     /// `domain.md` 4.4, word for word but for PENDING and what a payment may still need, where the lock stands for
-    /// CANCELLED, FAILED when the saga gives up, and a reviewed payment that goes on.
+    /// CANCELLED, FAILED when the saga gives up, a reviewed payment that goes on, and a refund that came back.
     const SPEC: &str = "
         UNSPECIFIED DRAFT PENDING
         DRAFT PENDING CANCELLED
@@ -150,7 +164,7 @@ mod tests {
         CHANGE_PENDING PAYMENT_COMPLETED FULFILLMENT_PENDING
         CANCELLED
         FAILED
-        REFUNDED";
+        REFUNDED SHIPPED PARTIALLY_DELIVERED DELIVERED";
 
     #[test]
     fn ord_28_the_matrix_of_all_pairs_is_the_one_that_was_agreed() {
@@ -185,7 +199,7 @@ mod tests {
     fn ended_orders_stay_ended_and_no_state_follows_itself() {
         for from in all() {
             assert!(!may(from, from), "{from:?}");
-            for end in [OrderState::Cancelled, OrderState::Failed, OrderState::Refunded] {
+            for end in [OrderState::Cancelled, OrderState::Failed] {
                 assert!(!may(end, from), "{end:?} -> {from:?}");
             }
         }

@@ -79,6 +79,7 @@ fn decisions(order: &Order) -> Vec<(&'static str, Result<Vec<OrderEvent>, Refusa
         ("ship", order.ship(parcel, &part)),
         ("deliver", order.deliver("shp_1", &part)),
         ("note_refund", Ok(order.note_refund(&money))),
+        ("note_returned_refund", Ok(order.note_returned_refund(&money))),
         ("place_draft", order.place_draft(wire::OrderCreated::default())),
         ("hold", order.hold("why")),
         ("release", order.release()),
@@ -124,7 +125,7 @@ fn ord_31_a_lock_keeps_the_words_of_the_state_before_it() {
         assert_eq!(order.state(), lock);
         assert_eq!(
             (order.doc.status_retail.as_str(), order.doc.status_lifecycle.as_str()),
-            (retail(before), lifecycle(before))
+            (retail(before, order.doc.payment.as_ref()), lifecycle(before))
         );
     }
 }
@@ -228,20 +229,20 @@ fn ord_44_a_change_is_decided_once_and_only_what_was_agreed_to_is_applied() {
     let asked = order.after(&order.request_change(wish.clone()).expect("it is paid"), AT);
     assert_eq!(asked.state(), S::ChangePending);
     assert_eq!(asked.request_change(wish), Err(Refusal::State(S::ChangePending)));
-    assert_eq!(asked.apply_change("chg_1", None), Err(Refusal::Change(C::Requested)));
-    assert_eq!(asked.confirm_change("chg_2"), Err(Refusal::NoChange));
-    let agreed = asked.after(&asked.confirm_change("chg_1").expect("it waits"), AT);
-    assert_eq!(agreed.confirm_change("chg_1"), Err(Refusal::Already));
+    assert_eq!(asked.apply_change("chg_1", None, 0), Err(Refusal::Change(C::Requested)));
+    assert_eq!(asked.confirm_change("chg_2", AT), Err(Refusal::NoChange));
+    let agreed = asked.after(&asked.confirm_change("chg_1", AT).expect("it waits"), AT);
+    assert_eq!(agreed.confirm_change("chg_1", AT), Err(Refusal::Already));
     for no in [C::Declined, C::Expired] {
-        assert_eq!(agreed.decline_change("chg_1", no, ""), Err(Refusal::Change(C::Confirmed)));
-        let over = asked.after(&asked.decline_change("chg_1", no, "").expect("it waits"), AT);
-        assert_eq!((over.state(), over.confirm_change("chg_1")), (S::PaymentCompleted, Err(Refusal::Change(no))));
-        assert_eq!(over.apply_change("chg_1", None), Err(Refusal::Change(no)));
-        assert_eq!(over.decline_change("chg_1", no, ""), Err(Refusal::Already));
+        assert_eq!(agreed.decline_change("chg_1", no, "", 0), Err(Refusal::Change(C::Confirmed)));
+        let over = asked.after(&asked.decline_change("chg_1", no, "", 0).expect("it waits"), AT);
+        assert_eq!((over.state(), over.confirm_change("chg_1", AT)), (S::PaymentCompleted, Err(Refusal::Change(no))));
+        assert_eq!(over.apply_change("chg_1", None, 0), Err(Refusal::Change(no)));
+        assert_eq!(over.decline_change("chg_1", no, "", 0), Err(Refusal::Already));
     }
-    let applied = agreed.after(&agreed.apply_change("chg_1", None).expect("agreed"), AT);
-    assert_eq!(applied.apply_change("chg_1", None), Err(Refusal::Already));
-    assert_eq!(applied.decline_change("chg_1", C::Failed, ""), Err(Refusal::Change(C::Applied)));
+    let applied = agreed.after(&agreed.apply_change("chg_1", None, 0).expect("agreed"), AT);
+    assert_eq!(applied.apply_change("chg_1", None, 0), Err(Refusal::Already));
+    assert_eq!(applied.decline_change("chg_1", C::Failed, "", 0), Err(Refusal::Change(C::Applied)));
     for state in states().filter(|state| *state != S::PaymentCompleted) {
         let mut elsewhere = order.clone();
         // What is booked does not change once it is confirmed; goods do until somebody begins to pick them.
@@ -346,13 +347,13 @@ fn check_change(mut order: Order, change: ItemChange, policy: &TenantPolicy) -> 
     let events = order.request_change(wish).expect("it is paid");
     let asked = order.after(&events, AT);
     prop_assert_eq!((&asked.doc.lines, &asked.doc.totals), (&order.doc.lines, &order.doc.totals));
-    let agreed = asked.after(&asked.confirm_change("chg_1").expect("it waits"), AT);
-    let failed = agreed.after(&agreed.decline_change("chg_1", C::Failed, "OUT_OF_STOCK").expect("it may fail"), AT);
+    let agreed = asked.after(&asked.confirm_change("chg_1", AT).expect("it waits"), AT);
+    let failed = agreed.after(&agreed.decline_change("chg_1", C::Failed, "OUT_OF_STOCK", 0).expect("it may fail"), AT);
     prop_assert_eq!(
         (&failed.doc.lines, &failed.doc.totals, failed.state()),
         (&order.doc.lines, &order.doc.totals, S::PaymentCompleted)
     );
-    let applied = agreed.after(&agreed.apply_change("chg_1", authorized).expect("agreed"), AT);
+    let applied = agreed.after(&agreed.apply_change("chg_1", authorized, 0).expect("agreed"), AT);
     prop_assert_eq!(applied.state(), S::PaymentCompleted);
     check_total(&applied)
 }
@@ -408,6 +409,30 @@ fn ord_31_an_order_that_is_given_back_is_refunded_whenever_its_parcels_leave_and
         assert_eq!((arrived.state(), arrived.doc.lines[0].delivered), (S::Refunded, 1));
         assert_eq!(arrived.doc.shipments[0].state, "DELIVERED");
     }
+}
+
+#[test]
+fn pay_04_an_order_whose_refund_came_back_is_where_its_parcels_are_and_may_be_refunded_again() {
+    let usd = |amount_minor| Money { currency_code: "USD".to_owned(), amount_minor };
+    let sum = |order: &Order| order.doc.payment.clone().unwrap_or_default().refunded.map(|sum| sum.amount_minor);
+    let refunded = |order: Order| order.after(&order.note_refund(&usd(500)), AT);
+    let sent_all = sent(&sent(&paid(500), 1), 2);
+    let arrived = |order: &Order, parcel: &str, line| {
+        order.after(&order.deliver(parcel, &part(line)).expect("it is under way"), AT)
+    };
+    let one = arrived(&sent_all, "shp_1", 1);
+    let both = arrived(&one, "shp_2", 2);
+    for (before, state) in [(sent_all, S::Shipped), (one, S::PartiallyDelivered), (both, S::Delivered)] {
+        let given = refunded(before);
+        assert_eq!((given.state(), sum(&given)), (S::Refunded, Some(500)));
+        let back = given.after(&given.note_returned_refund(&usd(200)), AT);
+        assert_eq!((back.state(), sum(&back)), (state, Some(300)));
+        let again = back.after(&back.note_refund(&usd(200)), AT);
+        assert_eq!((again.state(), sum(&again)), (S::Refunded, Some(500)));
+    }
+    let part_of_it = paid(500).after(&paid(500).note_refund(&usd(200)), AT);
+    let back = part_of_it.after(&part_of_it.note_returned_refund(&usd(200)), AT);
+    assert_eq!((back.state(), sum(&back)), (paid(500).state(), Some(0)), "the state stays");
 }
 
 fn reduction() -> impl Strategy<Value = Option<wire::OrderPromotion>> {

@@ -2,14 +2,14 @@
 
 use contract::order::v1::OrderState;
 
-use crate::domain::state::{is_lock, lifecycle, retail};
+use crate::domain::state::{GIVEN_UP, is_lock, lifecycle, retail};
 
 /// Words of states that somebody looks for, in one vocabulary.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wanted {
     /// The words as the vocabulary writes them.
     pub words: Vec<&'static str>,
-    /// States whose word it may be; a lock keeps the word of the state before.
+    /// States whose word it may be.
     pub states: Vec<OrderState>,
 }
 
@@ -47,9 +47,16 @@ impl Vocabulary {
     pub fn word(self, state: OrderState) -> &'static str {
         match self {
             Self::Detailed => detailed(state),
-            Self::Retail => retail(state),
+            Self::Retail => retail(state, None),
             Self::Lifecycle => lifecycle(state),
         }
+    }
+
+    /// Whether an order in a state may have one of these words: a lock keeps the word of the state before, and a failed
+    /// payment ends as a cancelled order once it may not be tried again.
+    fn may_be(self, state: OrderState, words: &[&'static str]) -> bool {
+        let ends = self == Self::Retail && state == OrderState::PaymentFailed && words.contains(&GIVEN_UP);
+        is_lock(state) || ends || words.contains(&self.word(state))
     }
 
     /// Its words, each once.
@@ -70,7 +77,7 @@ impl Vocabulary {
     pub fn wanted(self, mut words: Vec<&'static str>) -> Wanted {
         words.sort_unstable();
         words.dedup();
-        let states = all().filter(|state| is_lock(*state) || words.contains(&self.word(*state))).collect();
+        let states = all().filter(|state| self.may_be(*state, &words)).collect();
         Wanted { words, states }
     }
 }
@@ -111,7 +118,9 @@ mod tests {
                 assert_eq!(wanted.words, [word]);
                 for state in all() {
                     let found = wanted.states.contains(&state);
-                    assert_eq!(found, is_lock(state) || vocabulary.word(state) == word, "{word} {state:?}");
+                    let ends =
+                        (vocabulary, state, word) == (Vocabulary::Retail, OrderState::PaymentFailed, "Cancelled");
+                    assert_eq!(found, is_lock(state) || ends || vocabulary.word(state) == word, "{word} {state:?}");
                 }
             }
         }

@@ -9,6 +9,12 @@ pub fn first_id(at: Timestamp) -> Uuid {
     Uuid::from_u128(u128::from(millis) << 80)
 }
 
+/// When an id was made; None for one without a time.
+pub fn made_at(id: Uuid) -> Option<Timestamp> {
+    let (seconds, nanos) = id.get_timestamp()?.to_unix();
+    Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanos).ok()?).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -19,6 +25,9 @@ mod tests {
         let id = Uuid::now_v7();
         let after = Timestamp::now() + jiff::SignedDuration::from_millis(1);
         assert!(first_id(before) <= id && id < first_id(after));
+        let made = made_at(id).expect("it has a time");
+        assert!(before.as_millisecond() <= made.as_millisecond() && made < after);
+        assert_eq!(made_at(Uuid::nil()), None);
         assert_eq!(first_id(Timestamp::MIN), Uuid::nil());
         assert_eq!(
             first_id(Timestamp::MAX).as_u128() >> 80,

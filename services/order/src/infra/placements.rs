@@ -26,6 +26,9 @@ use crate::infra::cache::doubt;
 /// Orders of one batch; larger ones hold the counter longer without saving much more (performance.md 1).
 const BATCH: usize = 50;
 
+/// What an order that is taken for one sent twice carries, or is refused with.
+pub const POSSIBLE_DUPLICATE: &str = "POSSIBLE_DUPLICATE";
+
 /// When an order is taken for one that was sent twice: same customer, lines and total (`domain.md` 4.7 I7).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Guard {
@@ -33,6 +36,21 @@ pub struct Guard {
     pub within_s: i32,
     /// The second one is refused; else it carries a warning.
     pub refuse: bool,
+}
+
+impl Guard {
+    /// Whether an order is taken for the same sent twice, of a customer who placed the same so many seconds ago.
+    ///
+    /// # Errors
+    /// Aborted `POSSIBLE_DUPLICATE` when the shop refuses twins.
+    fn is_twin(self, age: Option<f64>) -> Result<bool, Fault> {
+        let twin = age.is_some_and(|age| age < f64::from(self.within_s));
+        if twin && self.refuse {
+            let text = "the customer placed the same order a moment ago; this shop does not take it twice";
+            return Err(Fault::aborted(POSSIBLE_DUPLICATE, text));
+        }
+        Ok(twin)
+    }
 }
 
 /// An order that is priced and checked and only lacks its number.
@@ -84,16 +102,43 @@ impl Placement {
         }
     }
 
-    /// The same for the same lines and total, in whatever order.
     fn intent(&self) -> uuid::Uuid {
-        let mut lines: Vec<String> =
-            self.created.lines.iter().map(|line| format!("{}={}", line.sku, line.quantity)).collect();
-        lines.sort_unstable();
-        let total = self.created.totals.as_ref().and_then(|totals| totals.total.as_ref());
-        let total = total.map_or(0, |total| total.amount_minor);
-        let text = format!("{} {} {total}", lines.join(" "), self.created.currency_code);
-        uuid::Uuid::new_v5(&self.customer.uuid(), text.as_bytes())
+        intent(self.customer, &self.created)
     }
+}
+
+/// The same for the same lines and total, in whatever order.
+fn intent(customer: UserId, created: &wire::OrderCreated) -> uuid::Uuid {
+    let mut lines: Vec<String> = created.lines.iter().map(|line| format!("{}={}", line.sku, line.quantity)).collect();
+    lines.sort_unstable();
+    let total = created.totals.as_ref().and_then(|totals| totals.total.as_ref());
+    let total = total.map_or(0, |total| total.amount_minor);
+    let text = format!("{} {} {total}", lines.join(" "), created.currency_code);
+    uuid::Uuid::new_v5(&customer.uuid(), text.as_bytes())
+}
+
+diesel::define_sql_function! {
+    /// Notes what a customer places; how many seconds ago he placed the same, or NULL.
+    fn order_intent(tenant: SqlUuid, customer: SqlUuid, order: SqlUuid, intent: SqlUuid) -> Nullable<Double>;
+}
+
+/// Notes that a draft is placed; whether it is taken for the same order sent twice.
+///
+/// # Errors
+/// Aborted `POSSIBLE_DUPLICATE` when the shop refuses twins.
+pub async fn note_intent(
+    conn: &mut Conn,
+    tenant: TenantId,
+    guard: Guard,
+    order: OrderId,
+    customer: UserId,
+    created: &wire::OrderCreated,
+) -> Result<bool, pg::Error> {
+    if guard.within_s <= 0 {
+        return Ok(false);
+    }
+    let query = order_intent(tenant.uuid(), customer.uuid(), order.uuid(), intent(customer, created));
+    Ok(guard.is_twin(diesel::select(query).get_result(conn).await?)?)
 }
 
 diesel::define_sql_function! {

@@ -2,6 +2,8 @@
 //!
 //! The schema's `project` keeps the picture as a snapshot at every fiftieth event, in the commit of that event.
 
+mod upcasts;
+
 use contract::order::v1 as wire;
 use eventlog::{Fold, Recorded, Replay};
 use fault::Fault;
@@ -9,11 +11,12 @@ use ids::{OrderId, TenantId};
 use pg::Conn;
 use prost::Message;
 
+use self::upcasts::UPCASTS;
 use crate::domain::event::OrderEvent;
 use crate::domain::order::Order;
 use crate::infra::store::wire_time;
 
-const ORDER: Fold<Order> = Fold { schema_rev: Order::REV, upcasts: &[], open, apply };
+const ORDER: Fold<Order> = Fold { schema_rev: Order::REV, upcasts: &UPCASTS, open, apply };
 
 fn open(state: &[u8]) -> Option<Order> {
     wire::Order::decode(state).ok().map(Order::of_doc)

@@ -30,7 +30,7 @@ pub mod column {
     pub const NOTE: &str = "orders.notes";
     /// What the customer thinks of it.
     pub const RATING: &str = "orders.rating";
-    /// Why a change was asked for.
+    /// Why a change was asked for, or declined.
     pub const CHANGE: &str = "orders.changes";
     /// The token in a saga's state.
     pub const SAGA_TOKEN: &str = "sagas.payment_method";
@@ -151,7 +151,7 @@ impl Safe {
             rating.comment = self.open_text(at(column::RATING), &rating.comment).await?;
         }
         for change in &mut order.changes {
-            change.reason = self.open_text(at(column::CHANGE), &change.reason).await?;
+            *change = self.open_change(tenant, std::mem::take(change)).await?;
         }
         Ok(order)
     }
@@ -160,10 +160,19 @@ impl Safe {
     ///
     /// # Errors
     /// As [`Vault::open`].
-    pub async fn open_change(&self, tenant: TenantId, change: wire::OrderChange) -> Result<wire::OrderChange, Fault> {
-        let spot = Spot { tenant, column: column::CHANGE, row: &change.order_id };
-        let reason = self.open_text(spot, &change.reason).await?;
-        Ok(wire::OrderChange { reason, ..change })
+    pub async fn open_change(
+        &self,
+        tenant: TenantId,
+        mut change: wire::OrderChange,
+    ) -> Result<wire::OrderChange, Fault> {
+        let id = change.order_id.clone();
+        let at = |column| Spot { tenant, column, row: &id };
+        change.reason = self.open_text(at(column::CHANGE), &change.reason).await?;
+        change.outcome_reason = self.open_text(at(column::CHANGE), &change.outcome_reason).await?;
+        if let Some(address) = change.shipping_address.take() {
+            change.shipping_address = Some(self.open_address(at(column::ADDRESS), address).await?);
+        }
+        Ok(change)
     }
 
     /// Opens a subscription, its payment token too: what is shown of that is not decided here.

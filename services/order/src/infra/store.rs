@@ -34,6 +34,11 @@ diesel::define_sql_function! {
         payloads: Array<Binary>, meta: Jsonb, doc: Jsonb) -> Bool;
 }
 
+diesel::define_sql_function! {
+    /// How an order is listed; NULL for one that is not there.
+    fn order_listing(tenant: SqlUuid, order: SqlUuid) -> Nullable<Jsonb>;
+}
+
 /// Orders in the database.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -76,6 +81,20 @@ pub fn facts(doc: &wire::Order) -> Value {
         "total": total.map_or(0, |total| total.amount_minor),
         "skus": skus,
     })
+}
+
+/// How a picture would be listed, as `order_listing` says it.
+pub fn listing(order: &Order) -> Value {
+    let at = order.doc.create_time.unwrap_or_default();
+    let micros = at.seconds.saturating_mul(1_000_000).saturating_add(i64::from(at.nanos / 1_000));
+    let customer = order.doc.customer_id.parse().map(|id: UserId| id.uuid().to_string());
+    let mut listing = facts(&order.doc);
+    listing["version"] = order.version.into();
+    listing["base"] = order.doc.state.into();
+    listing["number"] = order.doc.order_number.into();
+    listing["customer"] = customer.unwrap_or_default().into();
+    listing["created"] = micros.into();
+    listing
 }
 
 /// Events as the event log takes them.
@@ -125,6 +144,15 @@ impl Store {
     pub async fn get_in(conn: &mut Conn, tenant: TenantId, id: OrderId) -> Result<Order, pg::Error> {
         let query = diesel::select(order_doc(tenant.uuid(), id.uuid()));
         Ok(picture(id, query.get_result(conn).await?)?)
+    }
+
+    /// How an order is listed.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub async fn listed(conn: &mut Conn, tenant: TenantId, id: OrderId) -> Result<Value, pg::Error> {
+        let query = diesel::select(order_listing(tenant.uuid(), id.uuid()));
+        Ok(query.get_result::<Option<Value>>(conn).await?.unwrap_or_default())
     }
 
     /// Appends decisions to an order inside a transaction and gives the picture after them.

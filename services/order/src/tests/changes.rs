@@ -1,4 +1,5 @@
 use anyhow::{Context as _, Result};
+use contract::common::v1::Address;
 use contract::identity::v1::{Promotion, TenantPolicy, User};
 use contract::order::v1 as wire;
 use contract::order::v1::{LineEdit, OrderChangeState as C, OrderState as S};
@@ -30,7 +31,7 @@ fn set(line: i32, quantity: i32) -> LineEdit {
 
 fn wish(order: &wire::Order, edits: &[LineEdit]) -> RequestChange {
     let (reason, expected_total) = ("for a friend".to_owned(), None);
-    RequestChange { subject: subject(order), edits: edits.to_vec(), reason, expected_total }
+    RequestChange { subject: subject(order), edits: edits.to_vec(), to: None, reason, expected_total }
 }
 
 /// An order whose money is held and that no warehouse was asked for.
@@ -79,7 +80,8 @@ async fn ord_44_a_change_is_previewed_asked_for_and_keeps_everything_else_out_un
 
     let id: ChangeId = change.id.parse()?;
     let declined = world.app.decline_change(&ctx, &subject(&order), id, "too dear".to_owned()).await?;
-    assert_eq!((declined.state(), declined.outcome_reason.as_str()), (C::Declined, "too dear"));
+    let shown = world.app.shown_change(&ctx, declined.clone()).await?;
+    assert_eq!((shown.state(), shown.outcome_reason.as_str()), (C::Declined, "too dear"));
     let now = world.get(&order).await?;
     assert_eq!((now.state(), &now.lines, &now.totals), (S::PaymentCompleted, &order.lines, &order.totals));
     assert_eq!(reason(world.app.confirm_change(&ctx, &subject(&order), id).await), "CHANGE_STATE_FORBIDS");
@@ -226,6 +228,86 @@ async fn ord_44_a_change_that_nobody_agrees_to_expires_and_the_order_goes_on() -
 }
 
 #[tokio::test]
+async fn ord_44_who_agrees_after_the_time_is_refused_before_anybody_has_noticed_it() -> Result<()> {
+    let world = World::open().await?;
+    let order = paid(&world, &[("TEE", 2)]).await?;
+    let change = world.app.request_change(&world.ctx(), &wish(&order, &[set(1, 1)])).await?.response;
+    let (id, until): (ChangeId, _) = (change.id.parse()?, change.expire_time.context("until when")?);
+    let agree = async |seconds, nanos| {
+        let ctx = Ctx { now: jiff::Timestamp::new(seconds, nanos)?, ..world.ctx() };
+        anyhow::Ok(world.app.confirm_change(&ctx, &subject(&order), id).await)
+    };
+    let late = agree(until.seconds, until.nanos).await?.err().context("refused")?;
+    assert_eq!(
+        (late.reason(), late.metadata()["state"].as_str()),
+        ("CHANGE_STATE_FORBIDS", "ORDER_CHANGE_STATE_EXPIRED")
+    );
+    let now = world.get(&order).await?;
+    assert_eq!((now.state(), now.changes[0].state()), (S::ChangePending, C::Requested), "nothing changed");
+    assert_eq!(agree(until.seconds - 1, until.nanos).await??.response.state(), C::Confirmed, "the last second counts");
+    Ok(())
+}
+
+#[tokio::test]
+async fn ord_03_a_paid_order_goes_elsewhere_by_a_change_that_is_agreed_to_and_costs_nothing() -> Result<()> {
+    let world = World::open().await?;
+    let order = paid(&world, &[("TEE", 2)]).await?;
+    let to = |line1: &str, note: Option<&str>| UpdateOrder {
+        id: order.id.parse().expect("an id"),
+        address: Some(Address { line1: line1.to_owned(), ..address("CA") }),
+        note: note.map(str::to_owned),
+        etag: String::new(),
+    };
+    let ctx = world.ctx();
+    let same = world.app.update(&ctx, to(&address("CA").line1, None)).await?;
+    assert_eq!(same.etag, order.etag, "where it goes already");
+    let noted = world.app.update(&ctx, to(&address("CA").line1, Some("ring twice"))).await?;
+    assert_eq!((noted.state(), noted.changes.len()), (S::PaymentCompleted, 0));
+    let far = UpdateOrder { address: Some(address("NY")), ..to("", None) };
+    assert_eq!(world.app.update(&ctx, far).await.err().context("dearer")?.reason(), "ADDRESS_CHANGES_TOTAL");
+
+    let keyed = || world.keyed(world.ctx(), "move", 1);
+    let moved = world.app.update(&keyed(), to("7 New Street", Some("mind the dog"))).await?;
+    let change = moved.changes.last().context("a change")?;
+    assert_eq!((moved.state(), change.state()), (S::ChangePending, C::Confirmed));
+    assert_eq!([minor(change.price_difference.as_ref()), minor(change.to_authorize.as_ref())], [0, 0]);
+    assert_eq!((&change.lines, &change.totals), (&order.lines, &order.totals));
+    assert!(change.shipping_address.clone().context("an address")?.sealed.is_some(), "at rest it is sealed");
+    assert_eq!(moved.shipping_address, order.shipping_address, "nothing is changed yet");
+    assert_eq!(world.app.update(&keyed(), to("7 New Street", Some("mind the dog"))).await?, moved, "once per key");
+    assert_eq!(
+        world.app.update(&ctx, to("8 New Street", None)).await.err().context("locked")?.reason(),
+        "ORDER_STATE_FORBIDS"
+    );
+    let seen = world.read(&order).await?;
+    assert_eq!(seen.note, "mind the dog");
+    assert_eq!(seen.changes[0].shipping_address.clone().context("an address")?.line1, "7 New Street");
+
+    let agreed = world.app.get(&ctx, order.id.parse()?).await?;
+    let (id, at) = (change.id.clone(), prost_types::Timestamp::default());
+    let applied = agreed.after(&agreed.apply_change(&id, None, 0)?, at);
+    let there = world.app.shown(&ctx, applied.doc).await?;
+    assert_eq!(there.shipping_address.clone().context("an address")?.line1, "7 New Street");
+    assert_eq!((there.state(), &there.lines, &there.totals), (S::PaymentCompleted, &order.lines, &order.totals));
+    let failed = agreed.after(&agreed.decline_change(&id, C::Failed, "FULFILLMENT_STARTED", 0)?, at);
+    assert_eq!(failed.doc.shipping_address, order.shipping_address, "a warehouse was faster");
+    assert!(world.verified(&order).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn ord_03_an_order_that_a_warehouse_has_begun_goes_where_it_went() -> Result<()> {
+    let world = World::open().await?;
+    let order = paid(&world, &[("TEE", 1)]).await?;
+    world.lead(&order, &[S::FulfillmentPending, S::FulfillmentInProgress]).await?;
+    for (address, note) in [(Some(address("CA")), None), (None, Some("late".to_owned()))] {
+        let update = UpdateOrder { id: order.id.parse()?, address, note, etag: String::new() };
+        assert_eq!(world.app.update(&world.ctx(), update).await.err().context("late")?.reason(), "ORDER_STATE_FORBIDS");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn ord_44_until_a_warehouse_begins_an_order_that_it_has_accepted_changes_and_goes_back_to_it() -> Result<()> {
     let world = World::open().await?;
     let order = paid(&world, &[("TEE", 2)]).await?;
@@ -252,7 +334,7 @@ async fn ord_44_until_a_warehouse_begins_an_order_that_it_has_accepted_changes_a
     world.app.confirm_change(&ctx, &subject(&order), change.id.parse()?).await?;
     let agreed = world.app.get(&ctx, order.id.parse()?).await?;
     assert_eq!(agreed.start_fulfillment(), Err(Refusal::State(S::ChangePending)));
-    let applied = agreed.after(&agreed.apply_change(&change.id, usd(1))?, prost_types::Timestamp::default());
+    let applied = agreed.after(&agreed.apply_change(&change.id, usd(1), 0)?, prost_types::Timestamp::default());
     assert_eq!((applied.state(), applied.doc.lines.len()), (S::FulfillmentPending, 2));
     assert!(world.verified(&order).await?);
     Ok(())

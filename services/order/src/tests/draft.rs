@@ -1,6 +1,9 @@
 use anyhow::{Context as _, Result};
 use contract::order::v1 as wire;
 use contract::order::v1::OrderState;
+use ctx::Ctx;
+use diesel_async::SimpleAsyncConnection;
+use ids::OrderId;
 use testkit::kept;
 
 use super::world::{World, address, item, minor, policy, product, reason, subject, usd};
@@ -10,6 +13,7 @@ use crate::app::create_order::CreateOrder;
 use crate::app::draft_order::PlaceOrder;
 use crate::app::update_order::UpdateOrder;
 use crate::domain::draft::ItemChange;
+use crate::infra::store::wire_time;
 
 fn place(order: &wire::Order) -> PlaceOrder {
     PlaceOrder {
@@ -142,6 +146,45 @@ async fn taxes_of_a_draft_follow_its_address() -> Result<()> {
     assert!(adds_up(&moved));
     let stale = world.app.update(&world.ctx(), update).await.err().context("refused")?;
     assert_eq!(stale.reason(), "ETAG_MISMATCH");
+    Ok(())
+}
+
+#[tokio::test]
+async fn ord_29_a_draft_keeps_when_it_was_begun_and_says_when_it_was_placed() -> Result<()> {
+    let world = World::open().await?;
+    let draft = world.draft(&[("TEE", 2)]).await?;
+    assert_eq!((draft.create_time.is_some(), draft.place_time), (true, None));
+    let now = world.ctx().now.checked_add(jiff::SignedDuration::from_hours(50))?;
+    let placed = world.app.place(&Ctx { now, ..world.ctx() }, &place(&draft)).await?.response;
+    assert_eq!((placed.create_time, placed.place_time), (draft.create_time, Some(wire_time(now))));
+    let at_once = world.placed(&[("TEE", 1)]).await?;
+    assert_eq!(at_once.create_time, at_once.place_time);
+    assert!(world.verified(&placed).await?, "lists find it by the time that it shows");
+    Ok(())
+}
+
+#[tokio::test]
+async fn ord_37_an_order_that_lists_would_not_find_by_what_it_is_does_not_verify() -> Result<()> {
+    let world = World::open().await?;
+    let order = world.placed(&[("TEE", 1), ("CAP", 1)]).await?;
+    assert!(world.verified(&order).await?);
+    let row = format!("tenant_id = '{}' AND order_id = '{}'", world.tenant.uuid(), order.id.parse::<OrderId>()?.uuid());
+    for (table, broken, mended) in [
+        ("orders", "total_minor = total_minor + 1", "total_minor = total_minor - 1"),
+        ("orders", "status_retail = 'Paid'", "status_retail = 'Pending Payment'"),
+        ("orders", "status_lifecycle = 'Confirmed'", "status_lifecycle = 'Pending'"),
+        ("orders", "base_state = 3", "base_state = 2"),
+        ("orders", "currency = 'EUR'", "currency = 'USD'"),
+        ("orders", "created_at = created_at - interval '1 s'", "created_at = created_at + interval '1 s'"),
+        ("order_numbers", "order_number = order_number + 90", "order_number = order_number - 90"),
+        ("order_skus", "sku = sku || 'X'", "sku = left(sku, -1)"),
+    ] {
+        for (set, equal) in [(broken, false), (mended, true)] {
+            let sql = format!("UPDATE om_order.{table} SET {set} WHERE {row}");
+            world.db.admin().await?.batch_execute(&sql).await?;
+            assert_eq!(world.verified(&order).await?, equal, "{table} {set}");
+        }
+    }
     Ok(())
 }
 

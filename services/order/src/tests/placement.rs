@@ -96,6 +96,43 @@ async fn ord_34_the_same_order_under_another_key_carries_a_warning_or_is_refused
 }
 
 #[tokio::test]
+async fn ord_34_the_same_order_is_noticed_behind_others_and_of_a_draft_and_not_when_it_came_to_nothing() -> Result<()> {
+    let guarded = TenantPolicy { duplicate_window_s: 120, ..policy() };
+    let world = World::with(guarded.clone()).await?;
+    let place = async |draft: &contract::order::v1::Order| {
+        let (payment_method, promotion_code) = ("pm_sim_visa".to_owned(), String::new());
+        let place = PlaceOrder { subject: subject(draft), payment_method, expected_total: None, promotion_code };
+        world.app.place(&world.ctx(), &place).await
+    };
+    let first = world.placed(&[("TEE", 1)]).await?;
+    for others in 2..5 {
+        assert!(world.placed(&[("TEE", others)]).await?.warnings.is_empty());
+    }
+    assert_eq!(world.placed(&[("TEE", 1)]).await?.warnings, ["POSSIBLE_DUPLICATE"], "behind three others");
+    let draft = world.draft(&[("CAP", 1)]).await?;
+    assert!(place(&draft).await?.response.warnings.is_empty(), "the draft is no twin of itself");
+    assert_eq!(world.placed(&[("CAP", 1)]).await?.warnings, ["POSSIBLE_DUPLICATE"], "of a draft that was placed");
+    let draft = world.draft(&[("TEE", 4)]).await?;
+    assert_eq!(place(&draft).await?.response.warnings, ["POSSIBLE_DUPLICATE"], "a draft of an order");
+
+    world.know(TenantPolicy { refuse_duplicates: true, ..guarded }, Vec::new()).await;
+    let draft = world.draft(&[("TEE", 3)]).await?;
+    assert_eq!(reason(place(&draft).await), "POSSIBLE_DUPLICATE");
+    assert_eq!(world.get(&draft).await?, draft, "nothing changed");
+    // What came to nothing may be ordered again; the last of its kind counts.
+    for (units, end) in [(5, OrderState::Failed), (6, OrderState::PaymentFailed), (7, OrderState::CancellationPending)]
+    {
+        let gone = world.placed(&[("TEE", units)]).await?;
+        let again = world.app.create(&world.ctx(), world.order(&[("TEE", units)])).await;
+        assert_eq!(reason(again), "POSSIBLE_DUPLICATE");
+        world.lead(&gone, &[end]).await?;
+        assert!(world.placed(&[("TEE", units)]).await?.warnings.is_empty(), "{end:?}");
+    }
+    assert!(world.verified(&first).await?);
+    Ok(())
+}
+
+#[tokio::test]
 async fn pay_02_when_the_money_is_taken_is_decided_as_the_order_is_placed_and_not_changed_later() -> Result<()> {
     let world = World::with(TenantPolicy { capture_mode: CaptureMode::Immediate.into(), ..policy() }).await?;
     let drafted = world.draft(&[("CAP", 1)]).await?;

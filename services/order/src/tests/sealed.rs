@@ -126,12 +126,15 @@ impl World {
         self.lead(&placed, &[OrderState::PaymentProcessing, OrderState::PaymentCompleted]).await?;
         self.at_step(&placed, 3).await?;
         let change = RequestChange {
+            to: None,
             subject: subject(&placed),
             edits: vec![LineEdit { line: 1, quantity: 1, ..LineEdit::default() }],
             reason: "one is for the egret".to_owned(),
             expected_total: None,
         };
-        self.app.request_change(&self.keyed(self.csr(), "change", 3), &change).await?;
+        let asked = self.app.request_change(&self.keyed(self.csr(), "change", 3), &change).await?.response;
+        let why = "the egret changed her mind".to_owned();
+        self.app.decline_change(&self.csr(), &subject(&placed), asked.id.parse()?, why).await?;
         self.lead(&placed, &[OrderState::Delivered]).await?;
         self.app.rate(&ctx, &subject(&placed), 5, "a grey heron came with it".to_owned()).await?;
 
@@ -191,6 +194,7 @@ async fn pay_12_no_table_of_orders_shows_where_somebody_lives_or_how_he_pays() -
     assert_eq!((seen.shipping_address, seen.note.as_str()), (Some(work()), "the grey heron again"));
     assert_eq!(seen.notes[0].text, "called about the egret");
     assert_eq!(seen.changes[0].reason, "one is for the egret");
+    assert_eq!(seen.changes[0].outcome_reason, "the egret changed her mind");
     assert_eq!(seen.rating.context("a rating")?.comment, "a grey heron came with it");
     let subscription = world.app.subscription(&world.ctx(), agreed).await?;
     assert_eq!(subscription.shipping_address, Some(work()));

@@ -18,7 +18,7 @@ pub(super) struct Begun {
     pub next: i64,
     /// Index in the batch, fingerprint and answer of keys that were used before, in hex.
     pub known: Vec<(usize, String, Option<String>)>,
-    /// Customer, intent and age in seconds of the last orders.
+    /// Customer, intent, and how many seconds ago he placed the same.
     pub last: Vec<(Uuid, Uuid, f64)>,
 }
 
@@ -40,15 +40,15 @@ pub(super) struct Desk {
     /// The next order number.
     pub next: i64,
     known: HashMap<usize, (String, Option<String>)>,
-    last: HashMap<Uuid, (Uuid, f64)>,
+    last: HashMap<(Uuid, Uuid), f64>,
     placed: HashMap<(String, String), (Vec<u8>, wire::Order)>,
-    intents: BTreeMap<Uuid, Uuid>,
+    intents: BTreeMap<Uuid, BTreeMap<Uuid, Uuid>>,
 }
 
 impl Desk {
     pub(super) fn new(begun: Begun) -> Self {
         let known = begun.known.into_iter().map(|(index, print, answer)| (index, (print, answer)));
-        let last = begun.last.into_iter().map(|(customer, intent, age)| (customer, (intent, age)));
+        let last = begun.last.into_iter().map(|(customer, intent, age)| ((customer, intent), age));
         Self { next: begun.next, known: known.collect(), last: last.collect(), ..Self::default() }
     }
 
@@ -69,19 +69,8 @@ impl Desk {
                 };
             }
         }
-        let guard = placement.guard;
-        let twin = guard.within_s > 0
-            && self
-                .last
-                .get(&placement.customer.uuid())
-                .is_some_and(|(intent, age)| *age < f64::from(guard.within_s) && *intent == placement.intent());
-        if twin && guard.refuse {
-            return Err(Fault::aborted(
-                "POSSIBLE_DUPLICATE",
-                "the customer placed the same order a moment ago; this shop does not take it twice",
-            ));
-        }
-        Ok(Seen::Fresh { twin })
+        let age = self.last.get(&(placement.customer.uuid(), placement.intent())).copied();
+        Ok(Seen::Fresh { twin: placement.guard.is_twin(age)? })
     }
 
     /// A fresh placement became an order.
@@ -93,13 +82,13 @@ impl Desk {
         }
         if placement.guard.within_s > 0 {
             let (customer, intent) = (placement.customer.uuid(), placement.intent());
-            self.last.insert(customer, (intent, 0.0));
-            self.intents.insert(customer, intent);
+            self.last.insert((customer, intent), 0.0);
+            self.intents.entry(customer).or_default().insert(intent, placement.order_id.uuid());
         }
     }
 
-    /// The last order of each customer of the batch.
-    pub(super) fn intents(self) -> BTreeMap<Uuid, Uuid> {
+    /// What each customer of the batch placed: orders by intent.
+    pub(super) fn intents(self) -> BTreeMap<Uuid, BTreeMap<Uuid, Uuid>> {
         self.intents
     }
 }
@@ -138,6 +127,11 @@ mod tests {
         }
     }
 
+    fn other_lines() -> wire::OrderCreated {
+        let lines = vec![wire::OrderLine { sku: "CAP".to_owned(), quantity: 1, ..Default::default() }];
+        wire::OrderCreated { lines, ..wire::OrderCreated::default() }
+    }
+
     fn reason(seen: Result<Seen, Fault>) -> Option<String> {
         seen.err().map(|fault| fault.reason().to_owned())
     }
@@ -173,7 +167,11 @@ mod tests {
         let mut desk = Desk::new(Begun::default());
         desk.placed(&one, &wire::Order::default());
         assert!(matches!(desk.look(1, &placement(customer, "b", 2, false)), Ok(Seen::Fresh { twin: true })));
-        assert_eq!(desk.intents(), BTreeMap::from([(customer.uuid(), one.intent())]));
+        let other = Placement { created: other_lines(), ..placement(customer, "c", 3, false) };
+        desk.placed(&other, &wire::Order::default());
+        assert!(matches!(desk.look(2, &placement(customer, "d", 4, false)), Ok(Seen::Fresh { twin: true })));
+        let both = BTreeMap::from([(one.intent(), one.order_id.uuid()), (other.intent(), other.order_id.uuid())]);
+        assert_eq!(desk.intents(), BTreeMap::from([(customer.uuid(), both)]));
     }
 
     #[test]

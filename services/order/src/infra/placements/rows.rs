@@ -4,6 +4,7 @@ use contract::order::v1 as wire;
 use diesel::sql_types::{Array, Binary, Integer, Jsonb, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use ids::TenantId;
+use jiff::Timestamp;
 use jiff_diesel::ToDiesel;
 use pg::{Conn, Json};
 use prost::Message;
@@ -12,14 +13,14 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::desk::{Begun, Desk};
-use super::{Placement, drafted};
+use super::{POSSIBLE_DUPLICATE, Placement, drafted};
 use crate::domain::event::OrderEvent;
 use crate::domain::order::Order;
 use crate::infra::store::{facts, wire_time};
 
 diesel::define_sql_function! {
-    /// The next number, what is known of the keys, and the last orders of the customers.
-    fn order_place_begin(tenant: SqlUuid, scopes: Array<Text>, keys: Array<Text>, customers: Array<SqlUuid>) -> Jsonb;
+    /// The next number, what is known of the keys, and when the customers placed the same before.
+    fn order_place_begin(tenant: SqlUuid, scopes: Array<Text>, keys: Array<Text>, customers: Array<SqlUuid>, intents: Array<SqlUuid>) -> Jsonb;
 }
 diesel::define_sql_function! {
     /// Number, events, projection, saga and stored answer of each fresh order.
@@ -35,8 +36,9 @@ pub(super) async fn begin(conn: &mut Conn, tenant: TenantId, batch: &[Placement]
         batch.iter().map(|placement| placement.idempotency.as_ref().map_or("", pick)).collect()
     };
     let guarded = batch.iter().filter(|placement| placement.guard.within_s > 0);
-    let customers: Vec<Uuid> = guarded.map(|placement| placement.customer.uuid()).collect();
-    let query = order_place_begin(tenant.uuid(), keys(|key| &key.scope), keys(|key| &key.key), customers);
+    let (customers, intents): (Vec<Uuid>, Vec<Uuid>) =
+        guarded.map(|placement| (placement.customer.uuid(), placement.intent())).unzip();
+    let query = order_place_begin(tenant.uuid(), keys(|key| &key.scope), keys(|key| &key.key), customers, intents);
     let Json(begun) = diesel::select(query).get_result(conn).await?;
     Ok(begun)
 }
@@ -72,7 +74,7 @@ impl Rows {
         let id = placement.order_id.uuid();
         let mut created = wire::OrderCreated { order_number: number, ..placement.created.clone() };
         if twin {
-            created.warnings.push("POSSIBLE_DUPLICATE".to_owned());
+            created.warnings.push(POSSIBLE_DUPLICATE.to_owned());
         }
         let events =
             if placement.saga_state.is_some() { Order::place(created) } else { Order::draft(drafted(created)) };
@@ -102,7 +104,8 @@ impl Rows {
         self.orders.push(id);
         self.facts.push(facts);
         self.docs.push(order.doc.encode_to_vec());
-        self.created.push(placement.now.to_diesel());
+        let begun = order.doc.create_time.and_then(|at| Timestamp::new(at.seconds, at.nanos).ok());
+        self.created.push(begun.unwrap_or(placement.now).to_diesel());
         order.doc
     }
 

@@ -1,6 +1,8 @@
 use anyhow::{Context as _, Result};
+use contract::Event as _;
 use contract::common::v1::{Address, Money};
 use ctx::{Cause, Ctx};
+use eventlog::NewEvent;
 use futures::FutureExt;
 use ids::UserId;
 use jiff::Timestamp;
@@ -40,6 +42,7 @@ impl Shop {
             currency_code: "USD".to_owned(),
             lines: vec![wire::OrderLine { line: 1, sku: "A".to_owned(), quantity: 3, ..Default::default() }],
             create_time: Some(wire_time(ctx.now)),
+            kind: wire::OrderKind::Purchase.into(),
             ..Default::default()
         };
         let placements = Placements::new(pg.clone(), Definition::new("test", 1, Vec::new()));
@@ -105,6 +108,37 @@ async fn ord_38_an_order_of_a_thousand_events_loads_with_one_snapshot_and_at_mos
     assert_eq!(short.version, 1000);
     assert!(short.snapshot.context("a snapshot")? > 950);
     assert_eq!(short.state.doc.note, "remark 999");
+    Ok(())
+}
+
+#[tokio::test]
+async fn ord_37_an_order_of_the_first_days_is_read_as_what_it_is_called_today() -> Result<()> {
+    let shop = Shop::with_one_order().await?;
+    // What the first contract wrote: no kind, a token in it.
+    let written = hex::decode(include_str!("order_created_without_kind.hex").replace('\n', ""))?;
+    let read = wire::OrderCreated::decode(written.as_slice())?;
+    assert_eq!((read.kind(), read.payment_method.as_str()), (wire::OrderKind::Unspecified, "pm_sim_visa"));
+    let (ctx, id) = (shop.ctx.clone(), OrderId::new());
+    let status = Order::place(read.clone()).pop().context("its state")?.encode();
+    let events = [
+        NewEvent::new(wire::OrderCreated::TYPE, wire::OrderCreated::TOPIC, written.clone()),
+        NewEvent::new(status.0, status.1, status.2),
+    ];
+    let stored = shop.pg.tx("test.old", ctx.tenant, move |conn: &mut Conn| {
+        let (ctx, events) = (ctx.clone(), events.clone());
+        async move { eventlog::append(conn, &ctx, id.uuid(), 0, &events).await }.boxed()
+    });
+    stored.await?;
+    let tenant = shop.ctx.tenant;
+    let old = shop.pg.read("test.old", tenant, move |conn: &mut Conn| {
+        async move { Ok((replay(conn, tenant, id).await?, eventlog::load(conn, tenant, id.uuid()).await?)) }.boxed()
+    });
+    let (old, rows) = old.await?;
+    let doc = &old.state.doc;
+    assert_eq!((doc.kind(), doc.state(), old.version), (wire::OrderKind::Purchase, wire::OrderState::Pending, 2));
+    assert_eq!((doc.order_number, doc.note.as_str(), &doc.lines), (17, "by the back door", &read.lines));
+    assert_eq!((doc.create_time, doc.place_time), (read.create_time, read.create_time));
+    assert_eq!(rows[0].payload, written, "the log stays as it is");
     Ok(())
 }
 
