@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Json, Router};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -19,8 +19,11 @@ use super::books::{Books, Change};
 use super::intent::Intent;
 use super::reply::Reply;
 use super::request::Request;
-use super::{Action, Arrived, LARGEST_BODY};
+use super::{Action, Arrived, End, LARGEST_BODY, Outcome};
 use crate::control::{Call, Control, lock};
+
+/// Refunds of one answer.
+const MOST_REFUNDS: usize = 100;
 
 /// The second provider.
 pub(super) struct Second {
@@ -73,7 +76,8 @@ pub(super) fn router(second: Arc<Second>) -> Router {
         .route("/adyen/v71/payments/{id}/amountUpdates", post(increment))
         .route("/adyen/v71/payments/{id}/captures", post(capture))
         .route("/adyen/v71/payments/{id}/cancels", post(cancel))
-        .route("/adyen/v71/payments/{id}/refunds", post(refund))
+        .route("/adyen/v71/payments/{id}/refunds", post(refund).get(refunds))
+        .route("/_sim/adyen/refunds/{id}", post(end_refund))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .with_state(second)
 }
@@ -96,6 +100,25 @@ async fn cancel(State(sim): State<Arc<Second>>, Path(id): Path<String>, arrived:
 
 async fn refund(State(sim): State<Arc<Second>>, Path(id): Path<String>, arrived: Arrived) -> Response {
     sim.change(arrived, "adyen.refunds", &id, |c, id| c.refund(id)).await
+}
+
+/// The newest refunds of a payment.
+async fn refunds(State(sim): State<Arc<Second>>, Path(id): Path<String>, arrived: Arrived) -> Response {
+    let found = {
+        let books = lock(&sim.books);
+        books.intent(&id).is_ok().then(|| {
+            let listed = books.refunds_of(&id, MOST_REFUNDS);
+            let refunds: Vec<Value> = listed["data"].as_array().into_iter().flatten().map(shown_refund).collect();
+            json!({"refunds": refunds, "more": listed["has_more"]})
+        })
+    };
+    sim.look(arrived, "adyen.refunds_list", &id, found).await
+}
+
+/// The bank is done with a refund, or sends the money of one back.
+async fn end_refund(State(sim): State<Arc<Second>>, Path(id): Path<String>, Json(end): Json<End>) -> Reply {
+    sim.control.count("end_refund");
+    super::answer(lock(&sim.books).end_refund(&sim.control, &id, end.outcome == Outcome::Succeed))
 }
 
 async fn show(State(sim): State<Arc<Second>>, Path(id): Path<String>, arrived: Arrived) -> Response {
@@ -235,25 +258,44 @@ fn payment(intent: &Value) -> Value {
     })
 }
 
+/// A refund as the second provider shows it.
+fn shown_refund(refund: &Value) -> Value {
+    let status = match refund["status"].as_str() {
+        Some("pending") => "received",
+        ended => ended.unwrap_or_default(),
+    };
+    json!({
+        "pspReference": refund["id"],
+        "reference": refund["metadata"]["refund"],
+        "amount": {"value": refund["amount"], "currency": refund["currency"]},
+        "status": status,
+        "reason": refund["failure_reason"],
+    })
+}
+
 /// A notification: what happened, and the payment as it stands then.
 pub(super) fn event(id: &str, kind: &str, intent: &Intent, object: &Value) -> Value {
     let code = match kind {
         "payment_intent.succeeded" => "CAPTURE",
         "payment_intent.canceled" => "CANCELLATION",
-        "charge.refunded" | "refund.updated" => "REFUND",
+        "refund.updated" => "REFUND",
         "refund.failed" => "REFUND_FAILED",
         "charge.dispute.created" | "charge.dispute.closed" => "CHARGEBACK",
         _ => "AUTHORISATION",
+    };
+    let refused = match code {
+        "REFUND" => object["status"] == "failed",
+        _ => kind == "payment_intent.payment_failed",
     };
     let mut item = json!({
         "pspReference": id,
         "eventCode": code,
         "eventDate": Timestamp::now().to_string(),
+        "success": (!refused).to_string(),
         "payment": payment(&intent.json()),
     });
     if object["object"] == "refund" {
-        let (reference, status) = (&object["metadata"]["refund"], &object["status"]);
-        item["refund"] = json!({"pspReference": object["id"], "reference": reference, "status": status,
+        item["refund"] = json!({"pspReference": object["id"], "reference": object["metadata"]["refund"],
             "reason": object["failure_reason"]});
     }
     json!({"live": "false", "notificationItems": [{"NotificationRequestItem": item}]})

@@ -13,6 +13,9 @@ use crate::control::Control;
 /// Refunds to this card take the bank its time.
 const SLOW: &str = "pm_sim_refund_pending";
 
+/// What the bank is not done with, in Stripe's words.
+const PENDING: &str = "pending";
+
 /// Money on its way back to a customer.
 pub(super) struct Refund {
     id: String,
@@ -47,16 +50,21 @@ impl Change<'_> {
         let amount = intent.refund(amount)?;
         let key = self.request.idempotency_key.as_deref();
         record(self.control, "refund", intent, amount, key);
-        tell(self.control, "charge.refunded", intent, intent.charge_json().unwrap_or_default());
         let refund = Refund {
             id: new_id("re"),
             intent: intent.id.clone(),
             amount,
             currency: intent.currency.clone(),
-            status: if intent.payment_method == SLOW { "pending" } else { "succeeded" },
+            status: if intent.payment_method == SLOW { PENDING } else { "succeeded" },
             metadata: self.request.metadata(),
         };
         let shown = refund.json();
+        if !intent.second {
+            tell(self.control, "charge.refunded", intent, intent.charge_json().unwrap_or_default());
+        } else if refund.status != PENDING {
+            // It answers every refund with "received", and notifies of the end only.
+            tell(self.control, "refund.updated", intent, shown.clone());
+        }
         self.books.refunds.push(refund);
         Ok(shown)
     }
@@ -74,14 +82,16 @@ impl Books {
     pub(super) fn end_refund(&mut self, control: &Arc<Control>, id: &str, succeed: bool) -> Result<Value, Refusal> {
         let refund = self.refunds.iter_mut().find(|refund| refund.id == id && refund.status != "failed");
         let refund = refund.ok_or(Refusal::Invalid("refund"))?;
-        refund.status = if succeed { "succeeded" } else { "failed" };
+        let never_done = std::mem::replace(&mut refund.status, if succeed { "succeeded" } else { "failed" }) == PENDING;
         let (shown, intent, amount) = (refund.json(), refund.intent.clone(), refund.amount);
         let intent = self.intent_mut(&intent)?;
         if !succeed {
             intent.refunded -= amount;
             record(control, "refund_failed", intent, amount, None);
         }
-        let kind = if succeed { "refund.updated" } else { "refund.failed" };
+        // The second provider calls failed only what it had called done before.
+        let updated = succeed || (never_done && intent.second);
+        let kind = if updated { "refund.updated" } else { "refund.failed" };
         tell(control, kind, intent, shown.clone());
         Ok(shown)
     }

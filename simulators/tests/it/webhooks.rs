@@ -122,3 +122,59 @@ async fn pay_10_the_second_provider_notifies_at_its_own_url_in_its_own_shape_and
         serde_json::from_str::<Value>(&told.body).unwrap()["notificationItems"][0]["NotificationRequestItem"].take();
     assert_eq!((&item["eventCode"], &item["payment"]), (&json!("AUTHORISATION"), &payment));
 }
+
+/// Calls of the second provider's API, whose answers are JSON.
+async fn second(payments: SocketAddr, path: &str, body: Option<Value>) -> Value {
+    let url = format!("http://{payments}/adyen/v71/payments{path}");
+    let request = match &body {
+        Some(body) => Client::new().post(url).json(body),
+        None => Client::new().get(url),
+    };
+    request.header("X-API-Key", "AQE_test").send().await.unwrap().json().await.unwrap()
+}
+
+#[tokio::test]
+async fn pay_04_the_second_provider_only_receives_a_refund_and_notifies_of_how_it_ended() {
+    let receiver = Receiver::start(0).await;
+    let (sims, amount) = (start(0.0).await, json!({"value": 100, "currency": "USD"}));
+    sims.set_webhooks(vec![receiver.endpoint()]);
+    let told = async |count: usize| {
+        let mut received = receiver.wait_for(count).await;
+        received.remove(count - 1).json()["notificationItems"][0]["NotificationRequestItem"].take()
+    };
+    let (mut seen, desk) = (0, Desk(sims.payments));
+    let slow = "pm_sim_refund_pending";
+    // At a bank that is done at once, at one that never does it, and at one that does it and sends the money back.
+    let cases = [
+        ("pm_sim_visa", vec![(None, "REFUND", "true", "succeeded")]),
+        (slow, vec![(Some("fail"), "REFUND", "false", "failed")]),
+        (
+            slow,
+            vec![(Some("succeed"), "REFUND", "true", "succeeded"), (Some("fail"), "REFUND_FAILED", "true", "failed")],
+        ),
+    ];
+    for (method, ends) in cases {
+        let body = json!({"amount": {"value": 1000, "currency": "USD"}, "paymentMethod": {"storedPaymentMethodId": method},
+            "additionalData": {"manualCapture": "false"}, "metadata": {"tenant": TENANT, "payment": "pay_1"}});
+        let payment = second(sims.payments, "", Some(body)).await["pspReference"].as_str().unwrap().to_owned();
+        seen += 1;
+        assert_eq!(told(seen).await["eventCode"], "CAPTURE");
+        let path = format!("/{payment}/refunds");
+        let body = json!({"amount": amount, "paymentPspReference": payment, "reference": "rfd_1"});
+        let refund = second(sims.payments, &path, Some(body)).await;
+        assert_eq!(refund["status"], "received", "{method}");
+        let shown = async || second(sims.payments, &path, None).await["refunds"][0]["status"].take();
+        for (end, code, success, status) in ends {
+            if let Some(end) = end {
+                let id = refund["pspReference"].as_str().unwrap();
+                desk.post(&format!("adyen/refunds/{id}"), json!({"outcome": end})).await;
+            }
+            seen += 1;
+            let item = told(seen).await;
+            assert_eq!((&item["eventCode"], &item["success"]), (&json!(code), &json!(success)), "{method}");
+            let named = json!([item["refund"]["reference"], item["refund"]["pspReference"]]);
+            assert_eq!(named, json!(["rfd_1", refund["pspReference"]]));
+            assert_eq!(shown().await, status, "{method}");
+        }
+    }
+}

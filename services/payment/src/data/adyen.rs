@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
-use ids::PaymentId;
+use ids::{PaymentId, RefundId};
 use jiff::Timestamp;
 use money::{Currency, Money};
 use resilience::{Answer, HttpError, RequestBuilder, StatusCode};
@@ -130,6 +130,9 @@ struct Told {
     /// Of the notification.
     psp_reference: String,
     event_code: String,
+    /// Whether what the code names came about: "true" or "false".
+    #[serde(default)]
+    success: String,
     payment: Paid,
     refund: Option<Refunded>,
 }
@@ -140,19 +143,51 @@ struct Refunded {
     psp_reference: String,
     /// Ours.
     reference: Option<String>,
+    /// Where it stands when somebody asks; notifications say it by their code.
+    #[serde(default)]
     status: String,
     reason: Option<String>,
 }
 
 impl Refunded {
-    fn seen(self) -> RefundSeen {
-        let state = match self.status.as_str() {
-            "succeeded" => RefundState::Succeeded,
-            "failed" => RefundState::Failed(self.reason.unwrap_or_else(|| "refund_failed".to_owned())),
-            _ => RefundState::Pending,
+    fn ours(&self) -> Option<RefundId> {
+        self.reference.as_deref()?.parse().ok()
+    }
+
+    fn shown(self) -> RefundSeen {
+        let ended = match self.status.as_str() {
+            "succeeded" => Some(true),
+            "failed" => Some(false),
+            _ => None,
+        };
+        self.seen(ended)
+    }
+
+    /// A `REFUND` ended as its `success` has it; money that was given back and is here again has codes of its own.
+    fn told(self, code: &str, success: &str) -> RefundSeen {
+        let ended = match (code, success) {
+            ("REFUND", "true") => Some(true),
+            ("REFUND", "false") | ("REFUND_FAILED" | "REFUNDED_REVERSED", _) => Some(false),
+            _ => None,
+        };
+        self.seen(ended)
+    }
+
+    fn seen(self, well: Option<bool>) -> RefundSeen {
+        let state = match well {
+            Some(true) => RefundState::Succeeded,
+            Some(false) => RefundState::Failed(self.reason.unwrap_or_else(|| "refund_failed".to_owned())),
+            None => RefundState::Pending,
         };
         RefundSeen { reference: self.psp_reference, state }
     }
+}
+
+#[derive(Debug, Deserialize)]
+struct Refunds {
+    refunds: Vec<Refunded>,
+    #[serde(default)]
+    more: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -285,7 +320,18 @@ impl Adyen {
         let ours = ask.ours.map(|(.., refund)| refund.to_string());
         let body = json!({"amount": amount(ask.amount), "paymentPspReference": ask.reference, "reference": ours});
         let modified: Modified = self.change("refund", &path, ask.key, &body).await?;
-        Ok(RefundSeen { reference: modified.psp_reference, state: RefundState::Succeeded })
+        // "received" is all that an answer ever says; how it ends comes as a notification, days later.
+        Ok(RefundSeen { reference: modified.psp_reference, state: RefundState::Pending })
+    }
+
+    pub(super) async fn find_refund(&self, reference: &str, refund: RefundId) -> Result<Option<RefundSeen>, Trouble> {
+        let path = format!("/v71/payments/{reference}/refunds");
+        let found: Refunds = self.read("refunds", || self.line.http.get(&path)).await?;
+        match found.refunds.into_iter().find(|one| one.ours() == Some(refund)) {
+            Some(found) => Ok(Some(found.shown())),
+            None if found.more => Err(Trouble::Unknown),
+            None => Ok(None),
+        }
     }
 
     async fn change<T: DeserializeOwned>(
@@ -344,7 +390,7 @@ pub fn read_event(body: &[u8]) -> Result<ProviderEvent, serde_json::Error> {
     let Notification { notification_items: [Item { item }] } = serde_json::from_slice(body)?;
     let named = |key: &str| item.payment.metadata.get(key).cloned().unwrap_or_default();
     let (tenant, payment) = (named("tenant").parse().ok(), named("payment").parse().ok());
-    let refund = item.refund.and_then(|refund| Some((refund.reference.as_deref()?.parse().ok()?, refund.seen())));
+    let refund = item.refund.and_then(|one| Some((one.ours()?, one.told(&item.event_code, &item.success))));
     let report = match refund {
         Some((refund, seen)) => Report::Refund { refund, seen },
         None => item.payment.snapshot().map_or(Report::Nothing, Report::Payment),

@@ -61,7 +61,8 @@ pub(super) fn refunded(payment: &Payment, refund: &Refund) -> NewEvent {
     })
 }
 
-pub(super) fn refund_failed(payment: &Payment, refund: &Refund, code: &str) -> NewEvent {
+/// The refund failed; `returned` when it had been told as done.
+pub(super) fn refund_failed(payment: &Payment, refund: &Refund, code: &str, returned: bool) -> NewEvent {
     event(&RefundFailed {
         order_id: payment.order.to_string(),
         payment_id: payment.id.to_string(),
@@ -69,6 +70,7 @@ pub(super) fn refund_failed(payment: &Payment, refund: &Refund, code: &str) -> N
         amount: amount(payment, refund.amount),
         round: payment.round,
         reason: code.to_owned(),
+        returned,
     })
 }
 

@@ -199,20 +199,21 @@ impl Store {
         self.write(ctx, (before, next), written, meta).await
     }
 
-    /// Tells the audit of a payment what was done beside it; none when the row moved on meanwhile.
+    /// [`Store::settle`] that tells the audit what was done beside the row.
     ///
     /// # Errors
     /// [`Fault`] of the database.
     pub async fn note(
         &self,
         ctx: &Ctx,
-        payment: &Payment,
+        before: &Payment,
+        next: &Payment,
         done: (&'static str, i64, &str),
     ) -> Result<Option<Payment>, Fault> {
-        let written = Written::of(payment, payment, None)?;
+        let written = Written::of(before, next, None)?;
         let mut meta = eventlog::meta(ctx);
         tell(&mut meta, done);
-        self.write(ctx, (payment, payment), written, meta).await
+        self.write(ctx, (before, next), written, meta).await
     }
 
     async fn write(
@@ -385,8 +386,11 @@ impl Written {
         match ends {
             Some(Ends::Captured(capture)) => events.push(events::captured(next, capture)),
             Some(Ends::Refunded(refund, _)) => events.push(events::refunded(next, refund)),
-            Some(Ends::RefundRefused(refund, code) | Ends::RefundReturned(refund, code)) => {
-                events.push(events::refund_failed(next, refund, code));
+            Some(Ends::RefundRefused(refund, code)) => {
+                events.push(events::refund_failed(next, refund, code, false));
+            }
+            Some(Ends::RefundReturned(refund, code)) => {
+                events.push(events::refund_failed(next, refund, code, true));
             }
             Some(Ends::CaptureRefused(..) | Ends::Incremented(_) | Ends::IncrementRefused(..)) | None => {}
         }

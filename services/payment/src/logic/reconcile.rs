@@ -12,9 +12,6 @@ use super::App;
 use super::state::{Difference, Payment, Phase, Snapshot};
 use crate::data::{Discrepancy, Listed, Provider, Refunding, ReportRow, Trouble};
 
-/// Writers that lose this often in a row meet something that is not a race.
-const RACES: u32 = 50;
-
 /// A discrepancy is to be ended.
 #[derive(Debug, Clone)]
 pub struct Resolve {
@@ -190,21 +187,9 @@ impl App {
         let (action, minor) = let_go(provider, found, reference).await?;
         tracing::warn!(discrepancy.id = found.id, reference, minor, action, "Money that no payment wants was let go");
         if let Some(payment) = named {
-            self.note(ctx, payment, (action, minor, &format!("{reference}: {why}"))).await?;
+            self.note(ctx, payment, (action, minor, &format!("{reference}: {why}")), |now| Some(now.clone())).await?;
         }
         Ok("REDRIVEN")
-    }
-
-    /// Tells the audit of a payment what was done beside it.
-    async fn note(&self, ctx: &Ctx, payment: Payment, done: (&'static str, i64, &str)) -> Result<(), Fault> {
-        let mut payment = payment;
-        for _ in 0..RACES {
-            if self.store().note(ctx, &payment, done).await?.is_some() {
-                return Ok(());
-            }
-            payment = self.reload(ctx, &payment).await?;
-        }
-        Err(Fault::aborted("CONTENTION", "too many changes of the same payment"))
     }
 
     fn named(&self, name: &str) -> Result<&Provider, Fault> {

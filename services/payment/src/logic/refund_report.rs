@@ -85,7 +85,8 @@ impl App {
         Err(Fault::aborted("CONTENTION", "too many changes of the same payment"))
     }
 
-    /// Stores an event about a refund with what it changes; one of nobody's refund changes nothing.
+    /// Stores an event about a refund with what it changes; one of nobody's refund, or of a provider that was
+    /// not asked for it, changes nothing.
     pub(super) async fn take_refund_in(
         &self,
         ctx: &Ctx,
@@ -99,7 +100,10 @@ impl App {
                 None => None,
             };
             let refund = self.store().refund(ctx.tenant, refund).await?;
-            let known = payment.zip(refund).filter(|(payment, refund)| refund.payment() == payment.id);
+            let fits = |(payment, refund): &(Payment, Refund)| {
+                refund.payment() == payment.id && payment.provider == webhook.provider
+            };
+            let known = payment.zip(refund).filter(fits);
             let next = known.as_ref().and_then(|(payment, refund)| told(payment, refund, seen));
             let status = if known.is_some() { Status::Folded } else { Status::Ignored };
             let changed = known.as_ref().zip(next.as_ref());

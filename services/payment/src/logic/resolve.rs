@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use serve::{Job, Turn};
 use uuid::Uuid;
 
-use super::state::{Payment, Phase, State};
+use super::state::{Payment, Phase, Snapshot, State};
 use super::{App, hooks};
-use crate::data::{Due, Parked, Webhook};
+use crate::data::{Due, Parked, Provider, Trouble, Webhook};
 
 /// Pause between two passes.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -90,20 +90,24 @@ impl App {
 
     /// Looks whether a provider that was asked before did it after all, and lets that go.
     async fn catch_stray(&self, ctx: &Ctx, payment: Payment) -> Result<Payment, Fault> {
-        let Some(provider) = payment.stray.clone() else { return Ok(payment) };
-        let provider = self.gateway().of(&provider)?;
-        let gone = match provider.find_stray(&payment).await {
-            Ok(Some(seen)) if matches!(seen.phase, Phase::Failed | Phase::Canceled) => true,
-            Ok(Some(seen)) => {
-                tracing::warn!(payment.id = %payment.id, "A hold turned up at the provider that was asked before");
-                metrics::counter!("payment_strays_total").increment(1);
-                let key = format!("{}:{}:stray", payment.id, payment.attempt);
-                provider.cancel(&seen.reference, &key).await.is_ok()
-            }
-            Ok(None) => payment.stray_is_gone(),
-            Err(_) => false,
+        let Some(name) = payment.stray.clone() else { return Ok(payment) };
+        let provider = self.gateway().of(&name)?;
+        let fate = match provider.find_stray(&payment).await {
+            Ok(Some(seen)) => let_go(provider, &payment, &seen).await,
+            Ok(None) if payment.stray_is_gone() => Stray::Gone,
+            Ok(None) | Err(_) => Stray::Lingers,
         };
-        if gone { self.learn(ctx, payment, |payment| Ok(payment.without_stray())).await } else { Ok(payment) }
+        match fate {
+            Stray::Lingers => Ok(payment),
+            Stray::Gone => self.learn(ctx, payment, |payment| Ok(payment.without_stray())).await,
+            Stray::LetGo { minor, reference } => {
+                tracing::warn!(payment.id = %payment.id, reference, minor, "A hold at the provider that was asked before was let go");
+                metrics::counter!("payment_strays_total").increment(1);
+                // Two processes may have let it go; it is told once.
+                let still = |now: &Payment| now.stray.as_ref().map(|_| now.without_stray());
+                self.note(ctx, payment, ("STRAY_VOIDED", minor, &format!("{name} {reference}")), still).await
+            }
+        }
     }
 
     fn ended(&self, outcome: Result<(), Fault>) -> Result<(), Fault> {
@@ -142,6 +146,38 @@ impl App {
         let (event_id, kind, provider) = (event.id.clone(), event.kind.clone(), parked.provider.clone());
         let webhook = Webhook { provider, event_id, kind, body };
         self.take_in(&background(parked.tenant), &webhook, event).await
+    }
+}
+
+/// What became of a hold at a provider that was asked before.
+enum Stray {
+    /// It is not known yet.
+    Lingers,
+    /// There is none, or somebody else ended it.
+    Gone,
+    /// We let it go.
+    LetGo {
+        /// Minor units that were held.
+        minor: i64,
+        /// The provider's id of it.
+        reference: String,
+    },
+}
+
+async fn let_go(provider: &Provider, payment: &Payment, seen: &Snapshot) -> Stray {
+    if seen.phase == Phase::Failed {
+        return Stray::Gone;
+    }
+    let key = format!("{}:{}:stray", payment.id, payment.attempt);
+    match provider.cancel(&seen.reference, &key).await {
+        // Also when it was over before: under our key only we can have ended it, and the answer got lost.
+        Ok(_) => {
+            let held = matches!(seen.phase, Phase::Held | Phase::Canceled);
+            let minor = if held { seen.amount.minor - seen.received } else { 0 };
+            Stray::LetGo { minor, reference: seen.reference.clone() }
+        }
+        Err(Trouble::Refused { .. }) if seen.phase == Phase::Canceled => Stray::Gone,
+        Err(_) => Stray::Lingers,
     }
 }
 

@@ -58,6 +58,26 @@ impl App {
         Err(contention())
     }
 
+    /// Writes a change with what was done beside the row: the audit's name of that, minor units, and where. Of a payment
+    /// that `change` has nothing to do with any more nothing is told.
+    pub(super) async fn note(
+        &self,
+        ctx: &Ctx,
+        payment: Payment,
+        done: (&'static str, i64, &str),
+        change: impl Fn(&Payment) -> Option<Payment> + Send + Sync,
+    ) -> Result<Payment, Fault> {
+        let mut before = payment;
+        for _ in 0..RACES {
+            let Some(next) = change(&before) else { return Ok(before) };
+            if let Some(written) = self.store().note(ctx, &before, &next, done).await? {
+                return Ok(written);
+            }
+            before = self.reload(ctx, &before).await?;
+        }
+        Err(contention())
+    }
+
     /// The payment as it is now.
     pub(super) async fn reload(&self, ctx: &Ctx, payment: &Payment) -> Result<Payment, Fault> {
         let now = self.store().get(ctx.tenant, payment.id).await?;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use testkit::eventually;
 
-use crate::world::{ASKED, SOON, World, amounts};
+use crate::world::{ASKED, SOON, World, amounts, minor};
 
 #[tokio::test]
 async fn pay_09_while_the_first_provider_is_given_a_rest_the_second_holds_takes_and_gives_back() -> Result<()> {
@@ -28,7 +28,10 @@ async fn pay_09_while_the_first_provider_is_given_a_rest_the_second_holds_takes_
     world.capture(order, ShipmentId::new(), 4_000, false).await?;
     let taken = world.capture(order, ShipmentId::new(), 3_000, true).await?;
     assert_eq!((taken.state(), amounts(&taken)), (PaymentState::Captured, (ASKED + 500, 7_000, 3_500, 0)));
-    world.refund(&taken.id, 7_000, "k1").await?;
+    // It says that it received it, and when asked again that it is done.
+    for state in ["PENDING", "SUCCEEDED"] {
+        assert_eq!(world.refund(&taken.id, 7_000, "k1").await?.0.state, state);
+    }
     assert_eq!(world.get(&taken.id).await?.state(), PaymentState::Refunded);
     let declined = world.authorize(OrderId::new(), "pm_sim_insufficient_funds").await?;
     assert_eq!((declined.state(), declined.decline_reason.as_str()), (PaymentState::Declined, "insufficient_funds"));
@@ -71,15 +74,48 @@ async fn pay_09_what_turns_up_at_the_first_provider_after_the_second_was_asked_i
     world.tamper("UPDATE payments SET check_at = now() - interval '1 s'").await?;
     world.start_jobs();
     eventually(SOON, || async { Ok((world.ledger("void", order).await? == [ASKED]).then_some(())) }).await?;
-    assert!(!stray.is_empty());
+    let told = eventually(SOON, || async { Ok(stray_voided(&world, &held.id).await?.pop()) }).await?;
+    assert_eq!(told, (ASKED, format!("stripe {stray}"), "service".to_owned()), "what was let go, whose, and by whom");
     let now = world.capture(order, ShipmentId::new(), ASKED, true).await?;
     assert_eq!((now.state(), amounts(&now)), (PaymentState::Captured, (ASKED, ASKED, 0, 0)));
     assert_eq!(world.ledger("capture", order).await?, [ASKED]);
     Ok(())
 }
 
+/// (amount, note, kind of actor) of what the audit says was let go at a provider that was asked before.
+async fn stray_voided(world: &World, payment: &str) -> Result<Vec<(i64, String, String)>> {
+    let told = world.history(payment).await?.into_iter().filter(|event| event.action == "STRAY_VOIDED");
+    Ok(told.map(|event| (minor(&event.amount), event.note, event.actor_kind)).collect())
+}
+
+#[tokio::test]
+async fn pay_13_a_stray_whose_cancel_was_not_answered_is_told_once_and_one_that_others_cancelled_never() -> Result<()> {
+    let world = World::with_fallback().await?;
+    let mut strays = Vec::new();
+    for _ in 0..2 {
+        world.faults(json!([{"op": "payment_intents.create", "kind": "reset", "times": 3}])).await?;
+        let held = world.authorize(OrderId::new(), "pm_sim_visa").await?;
+        strays.push((world.late_authorization(&held).await?, held.id));
+    }
+    let [(ours, lost), (theirs, other)] = &strays[..] else { unreachable!("two were made") };
+    world.behind_our_back(&format!("payment_intents/{theirs}/cancel")).await?;
+    let cancel = json!([{"op": "payment_intents.cancel", "match": ours, "kind": "reset_after", "times": 3}]);
+    world.faults(cancel).await?;
+    world.start_jobs();
+    let left = "SELECT count(*) AS n FROM payments WHERE stray IS NOT NULL";
+    eventually(SOON, || async {
+        world.tamper("UPDATE payments SET check_at = now() - interval '1 s' WHERE stray IS NOT NULL").await?;
+        Ok((world.count(left).await? == 0).then_some(()))
+    })
+    .await?;
+    assert!(world.calls("payment_intents.cancel").await? > 4, "it was asked once more after its answers got lost");
+    assert_eq!(stray_voided(&world, lost).await?, [(ASKED, format!("stripe {ours}"), "service".to_owned())]);
+    assert_eq!(stray_voided(&world, other).await?, []);
+    Ok(())
+}
+
 /// A system whose first provider is away and given a rest.
-async fn without_the_first() -> Result<World> {
+pub async fn without_the_first() -> Result<World> {
     let world = World::with_fallback().await?;
     let away = |op| json!({"op": op, "kind": "error500", "times": 100_000});
     world.faults(json!([away("payment_intents.create"), away("payment_intents.search")])).await?;

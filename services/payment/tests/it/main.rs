@@ -18,6 +18,7 @@ mod refund;
 mod refund_later;
 mod refusals;
 mod rounds;
+mod second;
 mod void;
 mod webhook;
 mod world;

@@ -1,7 +1,7 @@
 //! Refunds that banks take days for, and those that come back.
 
 use anyhow::{Context as _, Result};
-use contract::payment::v1::{DiscrepancyClass as Class, Payment, PaymentState};
+use contract::payment::v1::{DiscrepancyClass as Class, Payment, PaymentState, RefundFailed};
 use ids::{OrderId, ShipmentId, TenantId};
 use serde_json::json;
 use testkit::eventually;
@@ -70,6 +70,13 @@ async fn pay_04_a_refund_that_fails_later_is_failed_and_its_sum_may_be_given_bac
         assert_eq!((payment.state(), amounts(&payment)), (PaymentState::Captured, (ASKED, ASKED, 0, 0)), "{method}");
         assert_eq!((world.events("RefundFailed").await?, minor(&payment.refund_pending)), (1, 0), "{method}");
         assert_eq!(reason(world.refund(&held.id, 4_000, "k1").await), "REFUND_REFUSED", "it is over");
+        let failed: Vec<RefundFailed> = world.told().await?;
+        let failed: Vec<_> = failed.iter().map(|told| (told.refund_id.as_str(), told.returned)).collect();
+        assert_eq!(
+            failed,
+            [(refund.id.as_str(), first == "SUCCEEDED")],
+            "{method}: back only when it was told as done"
+        );
         world.refund(&held.id, ASKED, "k2").await?;
         assert_eq!(world.ledger("refund", order).await?, [4_000, ASKED], "{method}");
         let told = world.history(&held.id).await?;

@@ -1,4 +1,5 @@
 mod desk;
+mod door;
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! What staff, subscriptions and operators do.
 
 use anyhow::{Context as _, Result, ensure};
+use contract::Event;
 use contract::common::v1::Money;
 use contract::payment::v1::payment_service_client::PaymentServiceClient;
 use contract::payment::v1::reconciliation_service_client::ReconciliationServiceClient;
@@ -10,6 +11,9 @@ use contract::payment::v1::{
     RunReconciliationRequest, VoidPaymentRequest,
 };
 use ctx::Role;
+use diesel::QueryableByName;
+use diesel::sql_types::{Binary, Text};
+use diesel_async::RunQueryDsl;
 use fault::Fault;
 use hmac::{Hmac, KeyInit, Mac};
 use ids::OrderId;
@@ -138,6 +142,37 @@ impl World {
         let answer = self.http.post(url).header("content-type", "application/json").body(body).send().await?;
         ensure!(answer.status().is_success(), "the refund does not end: {}", answer.status());
         self.their_refund(reference).await
+    }
+
+    /// The bank ends the newest refund of a payment at the second provider, whose id of it is answered.
+    pub async fn end_refund_at_second(&self, reference: &str, outcome: &str) -> Result<String> {
+        let url = format!("{}/adyen/v71/payments/{reference}/refunds", self.provider);
+        let text = self.http.get(url).header("X-API-Key", "AQE_test").send().await?.text().await?;
+        let found: Value = serde_json::from_str(&text)?;
+        let refund = found["refunds"][0]["pspReference"].as_str().context("the provider has no such refund")?;
+        self.end_at_second(refund, outcome).await?;
+        Ok(refund.to_owned())
+    }
+
+    /// The bank ends a refund at the second provider, well or badly.
+    pub async fn end_at_second(&self, refund: &str, outcome: &str) -> Result<()> {
+        let url = format!("{}/_sim/adyen/refunds/{refund}", self.provider);
+        let body = json!({"outcome": outcome}).to_string();
+        let answer = self.http.post(url).header("content-type", "application/json").body(body).send().await?;
+        ensure!(answer.status().is_success(), "the refund does not end: {}", answer.status());
+        Ok(())
+    }
+
+    /// The published events of a type, in order.
+    pub async fn told<E: Event>(&self) -> Result<Vec<E>> {
+        #[derive(QueryableByName)]
+        struct Payload {
+            #[diesel(sql_type = Binary)]
+            payload: Vec<u8>,
+        }
+        let query = diesel::sql_query("SELECT payload FROM events WHERE type = $1 ORDER BY xid, gpos");
+        let found: Vec<Payload> = query.bind::<Text, _>(E::TYPE).load(&mut self.admin().await?).await?;
+        found.into_iter().map(|event| Ok(E::decode(&*event.payload)?)).collect()
     }
 
     /// The body of an event about a refund or charge.
