@@ -112,6 +112,7 @@ pub(super) const STOCK: &[(&str, Make)] = &[
     ("StockControlService/IngestWmsSnapshot", |known| {
         let observation = inventory::v1::Observation { sku: known.sku.clone(), on_hand: 7 };
         inventory::v1::IngestWmsSnapshotRequest {
+            complete: false,
             warehouse: known.warehouse.clone(),
             snapshot_id: format!("sample-{}", unique()),
             snapshot_time: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 0 }),

@@ -200,6 +200,18 @@ BEGIN
     FROM wms_snapshots s WHERE s.tenant_id = p_tenant AND s.snapshot_id = p_snapshot);
 END $$;
 
+-- Of some goods that a count of a whole warehouse left out, none was there: an observation as any other. Said only of what
+-- our books had at its moment, whether it is there still or not. One statement and never a sort, as above.
+CREATE FUNCTION observe_absent(p_tenant uuid, p_snapshot text, p_skus text[]) RETURNS void LANGUAGE plpgsql
+SET enable_sort = off AS $$
+BEGIN
+  INSERT INTO observations (tenant_id, snapshot_id, sku, on_hand)
+    SELECT p_tenant, p_snapshot, k.sku, 0 FROM wms_snapshots s
+    JOIN stock k ON k.tenant_id = p_tenant AND k.sku = ANY (p_skus) AND k.warehouse = s.warehouse
+    CROSS JOIN LATERAL since_count(p_tenant, k.sku, s.warehouse, s.taken_at) c
+    WHERE s.tenant_id = p_tenant AND s.snapshot_id = p_snapshot AND k.on_hand > c.moved;
+END $$;
+
 -- Opens a slot: its row, and its capacity as stock of the SKU "sku@slot".
 CREATE FUNCTION open_slot(p_tenant uuid, p_sku text, p_slot text, p_warehouse text, p_start timestamptz, p_end timestamptz,
                           p_capacity int) RETURNS jsonb LANGUAGE plpgsql AS $$

@@ -42,7 +42,7 @@ pub(crate) fn entered(work: &Fulfillment) -> Option<NewEvent> {
         State::Shipped => event(&pb::FulfillmentShipped { order_id, fulfillment_id }),
         State::Cancelled => {
             let by_warehouse = !work.cancel_requested;
-            event(&pb::FulfillmentCancelled { order_id, fulfillment_id, by_warehouse })
+            event(&pb::FulfillmentCancelled { order_id, fulfillment_id, by_warehouse, revision: work.revision })
         }
     })
 }

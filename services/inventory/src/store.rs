@@ -26,8 +26,8 @@ pub use catalog::{
     shown, warehouse, warehouses,
 };
 pub use control::{
-    Comparison, Issue, add_issue, add_snapshot, compare, compare_all, correct, decide_issue, issue_page, locked_issue,
-    newest_count, take_turn,
+    Comparison, Issue, add_absent, add_issue, add_snapshot, compare, compare_all, correct, decide_issue, issue_page,
+    locked_issue, newest_count, take_turn,
 };
 pub use desk::{Bound, allocate, call_off, extend, reservation_page, resize, revision};
 pub use levels::{

@@ -2,5 +2,6 @@
 
 mod counter;
 mod door;
+mod months;
 mod snapshots;
 mod streams;

@@ -1,6 +1,7 @@
 //! The use cases against a real database and the warehouse simulator over real HTTP.
 
 mod cancel;
+mod count;
 mod create;
 mod poll;
 mod race;

@@ -94,29 +94,33 @@ async fn of_a_cancellation_and_a_warehouse_that_begins_exactly_one_wins_and_the_
     Ok(())
 }
 
-/// Whether the only cancellation that was published was the warehouse's own wish.
-async fn by_warehouse(world: &World) -> anyhow::Result<bool> {
+/// The only cancellation that was published.
+async fn cancelled(world: &World) -> anyhow::Result<FulfillmentCancelled> {
     let events = world.events().await?;
     let mut cancelled = events.iter().filter(|(name, ..)| name == "FulfillmentCancelled");
     let (Some((_, payload, _)), None) = (cancelled.next(), cancelled.next()) else { anyhow::bail!("not once") };
-    Ok(FulfillmentCancelled::decode(payload.as_slice())?.by_warehouse)
+    Ok(FulfillmentCancelled::decode(payload.as_slice())?)
 }
 
-async fn submitted(world: &World, ctx: &Ctx) -> anyhow::Result<(OrderId, FulfillmentId)> {
+async fn submitted(world: &World, ctx: &Ctx, revision: i32) -> anyhow::Result<(OrderId, FulfillmentId)> {
     let order = OrderId::new();
-    Ok((order, create::run(&world.app, ctx, wish(order, "W1")).await?.id()))
+    let wish = create::Create { revision, ..wish(order, "W1") };
+    Ok((order, create::run(&world.app, ctx, wish).await?.id()))
 }
 
 #[tokio::test]
-async fn what_the_warehouse_cancels_by_itself_is_published_as_its_own_doing() -> anyhow::Result<()> {
+async fn what_the_warehouse_cancels_by_itself_is_published_as_its_own_doing_and_of_which_revision_it_was()
+-> anyhow::Result<()> {
     let world = World::start(1.0).await?;
     let ctx = ctx_of(TenantId::new());
-    let (_, id) = submitted(&world, &ctx).await?;
+    let (order, id) = submitted(&world, &ctx, 8).await?;
     // Behind our back.
     world.app.wms.cancel(&ctx, id).await.expect("not begun");
     world.poll().await?;
     assert_eq!(world.app.store.get(ctx.tenant, id).await?.state, State::Cancelled);
-    assert!(by_warehouse(&world).await?);
+    let event = cancelled(&world).await?;
+    assert_eq!((event.by_warehouse, event.revision), (true, 8));
+    assert_eq!((event.order_id, event.fulfillment_id), (order.to_string(), id.to_string()));
     Ok(())
 }
 
@@ -124,13 +128,13 @@ async fn what_the_warehouse_cancels_by_itself_is_published_as_its_own_doing() ->
 async fn what_we_asked_for_is_published_as_ours_even_when_a_poll_sees_it_first() -> anyhow::Result<()> {
     let world = World::start(1.0).await?;
     let ctx = ctx_of(TenantId::new());
-    let (order, id) = submitted(&world, &ctx).await?;
+    let (order, id) = submitted(&world, &ctx, 0).await?;
     // A cancellation that dies before it has written down the warehouse's answer.
     world.app.store.cancel_order(ctx.tenant, order, i32::MAX).await?;
     world.app.wms.cancel(&ctx, id).await.expect("not begun");
     world.poll().await?;
-    assert!(!by_warehouse(&world).await?);
+    assert!(!cancelled(&world).await?.by_warehouse);
     assert_eq!(cancel::run(&world.app, &ctx, all(order)).await?[0].state, State::Cancelled);
-    assert!(!by_warehouse(&world).await?, "and once");
+    assert!(!cancelled(&world).await?.by_warehouse, "and once");
     Ok(())
 }

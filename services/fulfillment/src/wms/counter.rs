@@ -30,8 +30,17 @@ const TOGETHER: usize = 20_000;
 /// Pages of a snapshot: a million products.
 const MOST_PAGES: usize = 500;
 
-/// Units by warehouse and product.
-type Counts = BTreeMap<String, BTreeMap<String, i32>>;
+/// What was counted, by warehouse.
+type Counts = BTreeMap<String, Shelves>;
+
+/// What was counted in a warehouse.
+#[derive(Debug, Default)]
+struct Shelves {
+    /// Units by product.
+    units: BTreeMap<String, i32>,
+    /// Some of what was said of it makes no sense.
+    partial: bool,
+}
 
 /// Reads the stock of the warehouse system for every tenant that has work there.
 #[derive(Clone)]
@@ -100,10 +109,11 @@ impl Counter {
             gather(&mut warehouses, page);
         }
         let mut failed = None;
-        for (warehouse, counts) in warehouses {
-            let counts: Vec<(String, i32)> = counts.into_iter().collect();
-            // A warehouse that fails keeps none behind it from being counted.
-            if let Err(fault) = self.hand_over(&ctx, &warehouse, &snapshot, at, &counts).await {
+        for (warehouse, shelves) in warehouses {
+            // A warehouse that fails keeps none behind it from being counted. A clock that is ahead of ours must not make
+            // a count look as if it were of the future.
+            let told = messages(&warehouse, &snapshot, at.min(ctx.now), shelves);
+            if let Err(fault) = self.hand_over(&ctx, &warehouse, told).await {
                 tracing::warn!(%tenant, warehouse, error = %fault, "a count is not taken");
                 failed.get_or_insert(fault);
             }
@@ -111,24 +121,8 @@ impl Counter {
         failed.map_or(Ok(()), Err)
     }
 
-    async fn hand_over(
-        &self,
-        ctx: &Ctx,
-        warehouse: &str,
-        snapshot: &str,
-        at: Timestamp,
-        counts: &[(String, i32)],
-    ) -> Result<(), Fault> {
-        // A clock that is ahead of ours must not make a count look as if it were of the future.
-        let at = at.min(ctx.now);
-        for (part, counts) in counts.chunks(TOGETHER).enumerate() {
-            let observation = |(sku, on_hand): &(String, i32)| Observation { sku: sku.clone(), on_hand: *on_hand };
-            let request = IngestWmsSnapshotRequest {
-                warehouse: warehouse.to_owned(),
-                snapshot_id: part_name(snapshot, warehouse, part),
-                snapshot_time: Some(prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }),
-                observations: counts.iter().map(observation).collect(),
-            };
+    async fn hand_over(&self, ctx: &Ctx, warehouse: &str, told: Vec<IngestWmsSnapshotRequest>) -> Result<(), Fault> {
+        for request in told {
             let mut inventory = StockControlServiceClient::new(self.peers.to("inventory"));
             let answer = inventory.ingest_wms_snapshot(self.peers.request(ctx, request)).await.map_err(Fault::from);
             match answer {
@@ -144,6 +138,24 @@ impl Counter {
     }
 }
 
+/// What inventory is told of a warehouse; nothing of one in which nothing was counted.
+///
+/// A snapshot has all that lies in a warehouse, so a product that it leaves out is not there. Nobody can say so of one part
+/// of several, nor where a line that makes no sense may have been that product's.
+fn messages(warehouse: &str, snapshot: &str, at: Timestamp, shelves: Shelves) -> Vec<IngestWmsSnapshotRequest> {
+    let Shelves { units, partial } = shelves;
+    let complete = !partial && units.len() <= TOGETHER;
+    let all: Vec<Observation> = units.into_iter().map(|(sku, on_hand)| Observation { sku, on_hand }).collect();
+    let message = |(part, some): (usize, &[Observation])| IngestWmsSnapshotRequest {
+        warehouse: warehouse.to_owned(),
+        snapshot_id: part_name(snapshot, warehouse, part),
+        snapshot_time: Some(prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }),
+        observations: some.to_vec(),
+        complete,
+    };
+    all.chunks(TOGETHER).enumerate().map(message).collect()
+}
+
 /// A snapshot of all warehouses is one of each for inventory.
 fn part_name(snapshot: &str, warehouse: &str, part: usize) -> String {
     // Names of snapshots have at most 64 characters; a hash of the warehouse keeps them apart (FNV-1a).
@@ -154,27 +166,36 @@ fn part_name(snapshot: &str, warehouse: &str, part: usize) -> String {
 
 fn gather(warehouses: &mut Counts, page: StockPage) {
     for Counted { warehouse, sku, on_hand } in page.counts {
-        if !ours(&warehouse, &sku, on_hand) {
+        let (place, line) = (is_place(&warehouse), is_product(&sku) && on_hand >= 0);
+        if !(place && line) {
             // What can be no product or place of ours is skipped: it must not keep the rest from being compared.
             tracing::warn!(warehouse, sku, on_hand, "a line of a count that makes no sense");
             metrics::counter!("wms_count_lines_skipped_total").increment(1);
+        }
+        if !place {
             continue;
         }
-        // A product may lie in several bins.
-        let units = warehouses.entry(warehouse).or_default().entry(sku).or_default();
-        *units = units.saturating_add(on_hand);
+        let shelves = warehouses.entry(warehouse).or_default();
+        if line {
+            // A product may lie in several bins.
+            let units = shelves.units.entry(sku).or_default();
+            *units = units.saturating_add(on_hand);
+        } else {
+            shelves.partial = true;
+        }
     }
 }
 
-/// Whether inventory knows such names and figures.
-fn ours(warehouse: &str, sku: &str, on_hand: i32) -> bool {
-    let place = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'-';
-    let product = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    (1..=32).contains(&warehouse.len())
-        && warehouse.bytes().all(place)
-        && (1..=64).contains(&sku.len())
-        && sku.bytes().all(product)
-        && on_hand >= 0
+/// Whether inventory knows such names of warehouses.
+fn is_place(warehouse: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=32).contains(&warehouse.len()) && warehouse.bytes().all(fits)
+}
+
+/// Whether inventory knows such names of products.
+fn is_product(sku: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    (1..=64).contains(&sku.len()) && sku.bytes().all(fits)
 }
 
 #[cfg(test)]
@@ -198,7 +219,36 @@ mod tests {
         let mut all = Counts::new();
         gather(&mut all, StockPage { snapshot: "s".into(), at: Timestamp::UNIX_EPOCH, pages: 1, counts });
         let lines: Vec<_> =
-            all.iter().flat_map(|(at, skus)| skus.iter().map(move |(sku, n)| (&**at, &**sku, *n))).collect();
+            all.iter().flat_map(|(at, there)| there.units.iter().map(move |(sku, n)| (&**at, &**sku, *n))).collect();
         assert_eq!(lines, [("W1", "A", 5), ("W2", "B", 0)]);
+    }
+
+    fn told(lines: &[(&str, &str, i32)]) -> Vec<(String, usize, bool)> {
+        let line = |(warehouse, sku, on_hand): &(&str, &str, i32)| Counted {
+            warehouse: (*warehouse).to_owned(),
+            sku: (*sku).to_owned(),
+            on_hand: *on_hand,
+        };
+        let (at, mut all) = (Timestamp::UNIX_EPOCH, Counts::new());
+        let counts = lines.iter().map(line).collect();
+        gather(&mut all, StockPage { snapshot: "s".into(), at, pages: 1, counts });
+        let told = all.into_iter().flat_map(|(warehouse, shelves)| messages(&warehouse, "s", at, shelves));
+        told.map(|message| (message.warehouse, message.observations.len(), message.complete)).collect()
+    }
+
+    #[test]
+    fn inv_11_only_a_warehouse_of_which_every_line_is_understood_is_told_as_the_whole() {
+        let odd = [("W1", "A", 1), ("W2", "A", 1), ("W2", "X/1", 1), ("A_1", "A", 1), ("W3", "X/1", 1)];
+        // Of the third nothing is left to tell: it is not empty because of that.
+        assert_eq!(told(&odd), [("W1".to_owned(), 1, true), ("W2".to_owned(), 1, false)]);
+        assert_eq!(told(&[]), []);
+    }
+
+    #[test]
+    fn inv_11_a_count_that_is_told_in_parts_has_no_part_that_is_the_whole() {
+        let skus: Vec<String> = (0..=TOGETHER).map(|n| format!("S{n}")).collect();
+        let lines: Vec<(&str, &str, i32)> = skus.iter().map(|sku| ("W1", sku.as_str(), 1)).collect();
+        assert_eq!(told(&lines[1..]), [("W1".to_owned(), TOGETHER, true)]);
+        assert_eq!(told(&lines), [("W1".to_owned(), TOGETHER, false), ("W1".to_owned(), 1, false)]);
     }
 }

@@ -175,6 +175,7 @@ impl World {
             }
             _ => {
                 let count = pb::IngestWmsSnapshotRequest {
+                    complete: false,
                     warehouse,
                     snapshot_id: text("s"),
                     snapshot_time: Some(prost_types::Timestamp { seconds: 1, nanos: 0 }),

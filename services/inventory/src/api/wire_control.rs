@@ -116,7 +116,8 @@ pub fn rebuild_stock(request: pb::RebuildStockRequest) -> Result<String, Fault> 
 /// Every wrong field.
 pub fn ingest_snapshot(request: pb::IngestWmsSnapshotRequest, now: Timestamp) -> Result<IngestSnapshot, Fault> {
     let mut wrong = Violations::default();
-    let pb::IngestWmsSnapshotRequest { warehouse, snapshot_id: snapshot, snapshot_time, observations } = request;
+    let pb::IngestWmsSnapshotRequest { warehouse, snapshot_id: snapshot, snapshot_time, observations, complete } =
+        request;
     check::warehouse(&mut wrong, "warehouse", &warehouse);
     check::sku(&mut wrong, "snapshot_id", &snapshot);
     let taken_at = check::moment(&mut wrong, "snapshot_time", snapshot_time);
@@ -136,7 +137,7 @@ pub fn ingest_snapshot(request: pb::IngestWmsSnapshotRequest, now: Timestamp) ->
     }
     check::done(wrong, || {
         let observations = observations.into_iter().map(|one| (one.sku, one.on_hand)).collect();
-        Some(IngestSnapshot { warehouse, snapshot, taken_at: taken_at?, observations })
+        Some(IngestSnapshot { warehouse, snapshot, taken_at: taken_at?, observations, complete })
     })
 }
 
@@ -238,6 +239,7 @@ mod tests {
         let one = |sku: &str, on_hand| pb::Observation { sku: sku.into(), on_hand };
         let future = Some(prost_types::Timestamp { seconds: 1, nanos: 0 });
         let request = pb::IngestWmsSnapshotRequest {
+            complete: false,
             snapshot_time: future,
             observations: vec![one("A", 1), one("A", -1)],
             ..Default::default()
@@ -248,5 +250,22 @@ mod tests {
         assert_eq!(wrong[3..], observations);
         let empty = names(ingest_snapshot(pb::IngestWmsSnapshotRequest::default(), now));
         assert_eq!(empty, ["warehouse", "snapshot_id", "snapshot_time", "observations"]);
+    }
+
+    #[test]
+    fn inv_11_a_whole_warehouse_in_which_nothing_was_counted_is_refused() {
+        let now = Timestamp::UNIX_EPOCH;
+        let whole = |observations| pb::IngestWmsSnapshotRequest {
+            complete: true,
+            warehouse: "W1".into(),
+            snapshot_id: "s".into(),
+            snapshot_time: Some(prost_types::Timestamp { seconds: 0, nanos: 0 }),
+            observations,
+        };
+        assert_eq!(names(ingest_snapshot(whole(Vec::new()), now)), ["observations"]);
+        let counted = whole(vec![pb::Observation { sku: "A".into(), on_hand: 0 }]);
+        assert!(ingest_snapshot(counted.clone(), now).expect("one is enough").complete);
+        let some = pb::IngestWmsSnapshotRequest { complete: false, ..counted };
+        assert!(!ingest_snapshot(some, now).expect("as well").complete);
     }
 }

@@ -29,6 +29,8 @@ pub struct IngestSnapshot {
     pub taken_at: Timestamp,
     /// Units by product, each once.
     pub observations: Vec<(String, i32)>,
+    /// The whole warehouse was counted: of goods that are left out there is none.
+    pub complete: bool,
 }
 
 /// The ledger of a warehouse against a snapshot.
@@ -165,9 +167,12 @@ impl Inventory {
 }
 
 async fn take_in(conn: &mut pg::Conn, ctx: &Ctx, ingest: &IngestSnapshot) -> Result<Reconciliation, pg::Error> {
-    let IngestSnapshot { warehouse, snapshot, taken_at, observations } = ingest;
+    let IngestSnapshot { warehouse, snapshot, taken_at, observations, complete } = ingest;
     let place = (warehouse.as_str(), snapshot.as_str());
     let fresh = store::add_snapshot(conn, ctx.tenant, place, *taken_at, observations).await?;
+    if fresh && *complete {
+        store::add_absent(conn, ctx.tenant, snapshot).await?;
+    }
     let compared = store::compare_all(conn, ctx.tenant, snapshot).await?;
     let report = report(&[compared]).ok_or_else(|| Fault::internal("one snapshot is one report"))?;
     if report.warehouse != *warehouse {

@@ -246,6 +246,33 @@ pub async fn add_snapshot(
     Ok(true)
 }
 
+/// Completes a stored snapshot of the whole warehouse: goods of our books that it left out were not there. Slots of
+/// resources are no goods, and nobody counts them.
+///
+/// # Errors
+/// Of the database.
+pub async fn add_absent(conn: &mut Conn, tenant: TenantId, snapshot: &str) -> Result<(), pg::Error> {
+    // A difference of sets costs the same however little is known yet of the rows that were just stored.
+    let left_out = sql_query(
+        "SELECT coalesce(jsonb_agg(d.sku), '[]') AS doc FROM (SELECT k.sku FROM wms_snapshots s \
+         JOIN stock k ON k.tenant_id = s.tenant_id AND k.warehouse = s.warehouse AND strpos(k.sku, '@') = 0 \
+         WHERE s.tenant_id = $1 AND s.snapshot_id = $2 \
+         EXCEPT SELECT sku FROM observations WHERE tenant_id = $1 AND snapshot_id = $2) d",
+    )
+    .bind::<SqlUuid, _>(tenant.uuid())
+    .bind::<Text, _>(snapshot);
+    let left_out: Vec<String> = decode(left_out.get_result::<Doc>(conn).await?.doc)?;
+    for some in left_out.chunks(AT_A_TIME) {
+        sql_query("SELECT observe_absent($1, $2, $3)")
+            .bind::<SqlUuid, _>(tenant.uuid())
+            .bind::<Text, _>(snapshot)
+            .bind::<Array<Text>, _>(some)
+            .execute(conn)
+            .await?;
+    }
+    Ok(())
+}
+
 /// The snapshots of a warehouse's newest count: parts of one moment, the last name first. None: nobody counted yet.
 ///
 /// # Errors

@@ -101,15 +101,37 @@ async fn inv_09_rebuilding_sets_the_figures_to_the_sums_of_the_ledger() -> Resul
     Ok(())
 }
 
+/// Some of W1 was counted.
 pub async fn ingest(
     shop: &Shop,
     id: &str,
     taken_at: Timestamp,
     counts: &[(&str, i32)],
 ) -> Result<Reconciliation, Fault> {
+    take_in(shop, id, taken_at, counts, false).await
+}
+
+/// All of W1 was counted.
+pub async fn ingest_whole(
+    shop: &Shop,
+    id: &str,
+    taken_at: Timestamp,
+    counts: &[(&str, i32)],
+) -> Result<Reconciliation, Fault> {
+    take_in(shop, id, taken_at, counts, true).await
+}
+
+async fn take_in(
+    shop: &Shop,
+    id: &str,
+    taken_at: Timestamp,
+    counts: &[(&str, i32)],
+    complete: bool,
+) -> Result<Reconciliation, Fault> {
     let observations = counts.iter().map(|(sku, on_hand)| ((*sku).to_owned(), *on_hand)).collect();
     let (warehouse, snapshot) = ("W1".to_owned(), id.to_owned());
-    shop.inventory.ingest_snapshot(&shop.ctx, IngestSnapshot { warehouse, snapshot, taken_at, observations }).await
+    let ingest = IngestSnapshot { warehouse, snapshot, taken_at, observations, complete };
+    shop.inventory.ingest_snapshot(&shop.ctx, ingest).await
 }
 
 pub fn differences(report: &Reconciliation) -> Vec<(&str, i32, i32, bool, &str)> {
@@ -139,6 +161,7 @@ async fn inv_11_a_snapshot_is_an_observation_and_never_overwrites_stock_or_reser
         snapshot: "snap-1".into(),
         taken_at: now,
         observations: vec![("A".into(), 1)],
+        complete: false,
     };
     let taken = shop.inventory.ingest_snapshot(&shop.ctx, elsewhere).await.expect_err("another warehouse's");
     assert_eq!(taken.reason(), "SNAPSHOT_TAKEN");

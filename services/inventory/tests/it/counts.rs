@@ -12,15 +12,15 @@ use crate::control::{differences, ingest};
 use crate::shop::Shop;
 
 /// Lets all that happened so far have happened so many minutes ago.
-async fn age(shop: &Shop, minutes: u32) -> Result<()> {
+pub async fn age(shop: &Shop, minutes: u32) -> Result<()> {
     shop.sql(&format!("UPDATE stock_ledger SET occurred_at = now() - interval '{minutes} minutes'")).await
 }
 
-fn ago(minutes: i64) -> Timestamp {
+pub fn ago(minutes: i64) -> Timestamp {
     Timestamp::now().saturating_sub(SignedDuration::from_mins(minutes)).expect("in range")
 }
 
-async fn reconcile(shop: &Shop, apply: bool) -> Result<Reconciliation> {
+pub async fn reconcile(shop: &Shop, apply: bool) -> Result<Reconciliation> {
     Ok(shop.inventory.reconcile_stock(&shop.ctx, "W1".into(), apply).await?)
 }
 
@@ -66,18 +66,34 @@ async fn inv_10_units_that_were_leaving_when_they_were_counted_are_reported_and_
     Ok(())
 }
 
-#[tokio::test]
-async fn inv_10_a_count_costs_what_happened_since_and_not_the_whole_ledger() -> Result<()> {
+/// A figure that a statement ends with, and how much of the ledger it read: whole scans, and lines by key.
+async fn reading(shop: &Shop, statement: &str) -> Result<(String, i64, i64)> {
     #[derive(QueryableByName)]
     struct Read {
         #[diesel(sql_type = Text)]
-        figures: String,
+        figure: String,
         #[diesel(sql_type = BigInt)]
         scans: i64,
         #[diesel(sql_type = BigInt)]
         rows: i64,
     }
-    let shop = Shop::open().await?.stocked("A", &[10]).await?;
+    let mut conn = shop.db.connect("om_inventory").await?;
+    conn.batch_execute(&format!("BEGIN; SET LOCAL app.tenant = '{}'", shop.ctx.tenant.uuid())).await?;
+    let Read { figure, scans, rows } = diesel::sql_query(format!(
+        "WITH done AS MATERIALIZED ({statement})
+         SELECT figure, seq_scan AS scans, coalesce(idx_tup_fetch, 0) AS rows
+         FROM done, LATERAL (SELECT * FROM pg_stat_xact_user_tables WHERE figure IS NOT NULL
+           AND schemaname = 'om_inventory' AND relname = 'stock_ledger') s"
+    ))
+    .get_result(&mut conn)
+    .await?;
+    conn.batch_execute("ROLLBACK").await?;
+    Ok((figure, scans, rows))
+}
+
+#[tokio::test]
+async fn inv_10_a_count_costs_what_happened_since_and_not_the_whole_ledger() -> Result<()> {
+    let shop = Shop::open().await?.stocked("A", &[10]).await?.stocked("B", &[1]).await?;
     let tenant = shop.ctx.tenant.uuid();
     shop.sql(&format!(
         "INSERT INTO stock_ledger (tenant_id, sku, warehouse, d_on_hand, d_reserved, reason, reference)
@@ -88,20 +104,16 @@ async fn inv_10_a_count_costs_what_happened_since_and_not_the_whole_ledger() -> 
     let taken_at = ago(10);
     shop.adjust("A", "W1", 5).await?;
     ingest(&shop, "s0", taken_at, &[("A", 10)]).await?;
+    ingest(&shop, "s1", taken_at, &[("B", 1)]).await?;
     shop.sql("ANALYZE stock_ledger").await?;
-    let mut conn = shop.db.connect("om_inventory").await?;
-    conn.batch_execute(&format!("BEGIN; SET LOCAL app.tenant = '{tenant}'")).await?;
-    let read: Read = diesel::sql_query(format!(
-        "WITH compared AS MATERIALIZED (SELECT compare_snapshot('{tenant}', 's0', '{{A}}') AS doc)
-         SELECT doc->'counts'->0->>'expected' AS figures, seq_scan AS scans, coalesce(idx_tup_fetch, 0) AS rows
-         FROM compared, LATERAL (SELECT * FROM pg_stat_xact_user_tables WHERE doc IS NOT NULL
-           AND schemaname = 'om_inventory' AND relname = 'stock_ledger') s"
-    ))
-    .get_result(&mut conn)
-    .await?;
-    conn.batch_execute("ROLLBACK").await?;
-    assert_eq!((read.figures.as_str(), read.scans), ("10", 0));
-    assert!(read.rows < 200, "{} lines were read", read.rows);
+    for (statement, said) in [
+        ("SELECT compare_snapshot('{tenant}', 's0', '{A}')->'counts'->0->>'expected' AS figure", "10"),
+        ("SELECT 'A' || observe_absent('{tenant}', 's1', '{A}')::text AS figure", "A"),
+    ] {
+        let (figure, scans, rows) = reading(&shop, &statement.replace("{tenant}", &tenant.to_string())).await?;
+        assert_eq!((figure.as_str(), scans), (said, 0));
+        assert!(rows < 200, "{rows} lines were read: {statement}");
+    }
     Ok(())
 }
 

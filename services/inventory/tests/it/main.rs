@@ -14,3 +14,4 @@ mod resize;
 mod rounds;
 mod shop;
 mod stock;
+mod whole;

@@ -268,7 +268,8 @@ async fn rarer(
         5 => {
             let observations = vec![(sku, rng.random_range(0..12))];
             let (snapshot, taken_at) = (OrderId::new().uuid().simple().to_string(), Timestamp::now());
-            let count = IngestSnapshot { warehouse: warehouse.clone(), snapshot, taken_at, observations };
+            let complete = rng.random_bool(0.3);
+            let count = IngestSnapshot { warehouse: warehouse.clone(), snapshot, taken_at, observations, complete };
             inventory.ingest_snapshot(ctx, count).await.expect("a known warehouse");
             inventory.reconcile_stock(ctx, warehouse, true).await.err()
         }
