@@ -153,6 +153,10 @@ impl Books {
                 if op == "authorize" {
                     amount += sum("increment").1;
                 }
+                // What came back was not given back.
+                if op == "refund" {
+                    amount -= sum("refund_failed").1;
+                }
                 // The last capture lets go of what is left, without a line of its own.
                 if op == "void" && sum("capture").1 > 0 {
                     amount = amount.max(sum("authorize").1 + sum("increment").1 - sum("capture").1);

@@ -11,7 +11,7 @@ use super::world::{
     Faulty, PATIENCE, World, ledger, list, minor, number, order_by, script, speed, state_of, text, total, unique,
 };
 
-fn move_to(street: &str) -> Value {
+pub(super) fn move_to(street: &str) -> Value {
     let mut address = order(&[])["shippingAddress"].clone();
     address["line1"] = street.into();
     json!({"shippingAddress": address})
@@ -80,14 +80,14 @@ pub(super) async fn paid_and_held(world: &World, items: &[(&str, i32)]) -> Resul
     Ok(order)
 }
 
-async fn send(world: &World, path: &str, body: &Value) -> Result<(StatusCode, Value)> {
+pub(super) async fn send(world: &World, path: &str, body: &Value) -> Result<(StatusCode, Value)> {
     let request = world.customer.request(Method::POST, path).header("idempotency-key", unique()).json(body);
     let answer = request.send().await?;
     Ok((answer.status(), answer.json().await?))
 }
 
 /// Waits until the last change of an order is over.
-async fn decided(world: &World, id: &str, state: &str) -> Result<Value> {
+pub(super) async fn decided(world: &World, id: &str, state: &str) -> Result<Value> {
     eventually(PATIENCE, || async {
         let order = world.order(id).await?;
         let changes = list(&order, "changes");
@@ -178,7 +178,7 @@ async fn ord_05_a_change_that_stock_or_bank_refuses_leaves_the_order_as_it_was()
 }
 
 /// What the warehouse was told, in order: the operation with its product and units, as "create TEE-S 1".
-async fn told(world: &World) -> Result<Vec<(String, String)>> {
+pub(super) async fn told(world: &World) -> Result<Vec<(String, String)>> {
     let tenant = world.tenant().to_string();
     let lines = ledger(&world.system.wms()).await?.into_iter().filter(|line| text(line, "tenant") == tenant);
     let said = lines.map(|line| {
@@ -192,7 +192,10 @@ async fn told(world: &World) -> Result<Vec<(String, String)>> {
 }
 
 /// Runs a journey in a shop whose warehouse accepts an order and begins in hours.
-async fn slowly<F: Future<Output = Result<()>>>(slug: &str, journey: impl FnOnce(World, Value) -> F) -> Result<()> {
+pub(super) async fn slowly<F: Future<Output = Result<()>>>(
+    slug: &str,
+    journey: impl FnOnce(World, Value) -> F,
+) -> Result<()> {
     let faulty = Faulty::open(slug).await?;
     let wms = faulty.world.system.wms();
     speed(&wms, 0.001).await?;

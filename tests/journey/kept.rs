@@ -66,7 +66,7 @@ async fn inv_02_ord_05_a_change_that_the_bank_refuses_gives_no_stock_away_meanwh
 }
 
 /// The warehouse takes an order off its list without being asked.
-async fn warehouse_cancels(world: &World, fulfillment: &str) -> Result<()> {
+pub(super) async fn warehouse_cancels(world: &World, fulfillment: &str) -> Result<()> {
     let body = format!(
         "<s:Envelope xmlns:s='http://schemas.xmlsoap.org/soap/envelope/'><s:Body><CancelOrderRequest>\
          <Tenant>{}</Tenant><ClientReference>{fulfillment}</ClientReference>\
@@ -79,7 +79,7 @@ async fn warehouse_cancels(world: &World, fulfillment: &str) -> Result<()> {
     Ok(())
 }
 
-async fn fulfillments(world: &World, order: &str) -> Result<Vec<Value>> {
+pub(super) async fn fulfillments(world: &World, order: &str) -> Result<Vec<Value>> {
     Ok(list(&world.admin.get(&format!("/api/v1/fulfillments?orderId={order}")).await?, "fulfillments"))
 }
 

@@ -9,18 +9,18 @@ use testkit::{eventually, order};
 use super::watch::followed;
 use super::world::{Faulty, PATIENCE, World, list, order_by, script, state_of, text};
 
-async fn operate(world: &World, id: &str, verb: &str, body: &Value) -> Result<(StatusCode, Value)> {
+pub(super) async fn operate(world: &World, id: &str, verb: &str, body: &Value) -> Result<(StatusCode, Value)> {
     let path = format!("/api/v1/admin/sagas/{id}:{verb}");
     let answer = world.admin.request(Method::POST, &path).json(body).send().await?;
     Ok((answer.status(), answer.json().await?))
 }
 
-async fn listed(world: &World, filter: &str) -> Result<Vec<Value>> {
+pub(super) async fn listed(world: &World, filter: &str) -> Result<Vec<Value>> {
     Ok(list(&world.csr.get(&format!("/api/v1/sagas?{filter}")).await?, "sagas"))
 }
 
 /// How many events of a kind the order service published about this shop.
-async fn published(world: &World, name: &str) -> Result<usize> {
+pub(super) async fn published(world: &World, name: &str) -> Result<usize> {
     let sql = "SELECT to_jsonb(type) AS row FROM om_order.events WHERE tenant_id = $1";
     let all = world.rows(sql).await?;
     Ok(all.iter().filter(|row| row.as_str().is_some_and(|full| full.ends_with(&format!(".{name}")))).count())
@@ -87,9 +87,9 @@ async fn sag_03_an_order_its_payment_and_each_parcel_are_driven_under_ids_of_the
 }
 
 /// Nobody drives sagas of orders while this is so.
-const STOP: &str =
+pub(super) const STOP: &str =
     "UPDATE om_order.shard_leases SET owner = gen_random_uuid(), lease_until = 'infinity', yields = false";
-const GO: &str = "UPDATE om_order.shard_leases SET lease_until = '-infinity'";
+pub(super) const GO: &str = "UPDATE om_order.shard_leases SET lease_until = '-infinity'";
 
 #[tokio::test]
 async fn sag_04_what_follows_the_warehouses_word_needs_no_orchestrator() -> Result<()> {

@@ -35,6 +35,7 @@ use crate::app::rounds::{run_in, run_of};
 use crate::app::{lapse_saga, warehouse_cancelled};
 use crate::domain::event::OrderEvent;
 use crate::domain::order::{Order, Refusal};
+use crate::infra::catalog::Catalog;
 use crate::infra::placements::settle_units;
 use crate::infra::store::Store;
 
@@ -42,12 +43,11 @@ type Handled<'c> = BoxFuture<'c, Result<(), pg::Error>>;
 
 /// What the order service listens to.
 pub fn subscription(app: &App) -> Subscription {
-    let (catalog, renew, pay_again) = (app.catalog.clone(), app.renew.clone(), app.pay_again.clone());
-    let (products, customers) = (catalog.clone(), catalog.clone());
+    let (renew, pay_again) = (app.renew.clone(), app.pay_again.clone());
     let lapse = Arc::new(app.lapse.clone());
     let called_off = [app.cancel.clone(), app.shortfall.clone()].map(Arc::new);
     let (ending, ended, pay_again) = (Arc::new(renew.clone()), Arc::new(renew), Arc::new(pay_again));
-    Subscription::new("order")
+    forgets(Subscription::new("order"), &app.catalog)
         .on_all(PaymentAuthorized::TYPE, |conn, deliveries| {
             wake::<PaymentAuthorized>(conn, deliveries, |event| (&event.order_id, event.round))
         })
@@ -96,6 +96,12 @@ pub fn subscription(app: &App) -> Subscription {
         .on(ShipmentDelivered::TYPE, |conn, delivery| {
             react(conn, delivery, |event: &ShipmentDelivered| &event.order_id, delivered)
         })
+}
+
+/// Copies that are not true any more.
+fn forgets(subscription: Subscription, catalog: &Catalog) -> Subscription {
+    let (products, customers, policies) = (catalog.clone(), catalog.clone(), catalog.clone());
+    subscription
         .on(ProductChanged::TYPE, move |_, delivery| {
             let catalog = products.clone();
             async move {
@@ -116,7 +122,7 @@ pub fn subscription(app: &App) -> Subscription {
             .boxed()
         })
         .on(PolicyChanged::TYPE, move |_, delivery| {
-            let catalog = catalog.clone();
+            let catalog = policies.clone();
             async move {
                 catalog.forget_policy(delivery.ctx.tenant).await;
                 Ok(())
