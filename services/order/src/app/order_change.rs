@@ -344,7 +344,7 @@ fn asked(order: &Order, priced: &Priced, agreed: bool) -> Result<Vec<OrderEvent>
     events.extend(order.request_change(change.clone())?);
     if agreed {
         let after = order.after(&events, prost_types::Timestamp::default());
-        events.extend(after.confirm_change(&change.id, prost_types::Timestamp::default())?);
+        events.extend(after.confirm_change(&change.id, change.create_time.unwrap_or_default())?);
     }
     Ok(events)
 }
